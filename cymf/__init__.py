@@ -9,8 +9,6 @@ from cymf._errors import (
 )
 from cymf._version import __version__
 
-
-
 __all__ = [
     "ConvergenceWarning",
     "DivergenceError",
