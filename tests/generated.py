@@ -29,7 +29,9 @@ class Compressed:
         weights = "weighted" if len(self.weights) else "unweighted"
         return f"Compressed(rows of {self.counts.tolist()}, {self.n_columns} columns, {weights})"
 
-    def _repr_pretty_(self, printer: object, cycle: bool) -> None:  # hypothesis would print every array
+    def _repr_pretty_(
+        self, printer: object, cycle: bool
+    ) -> None:  # hypothesis would print every array
         printer.text(repr(self))  # type: ignore[attr-defined]
 
     @property

@@ -28,14 +28,18 @@ def unit_roundoff(dtype: type[np.floating]) -> float:
     return float(np.finfo(dtype).eps) / 2
 
 
-def kernels_and_width(level: str, k: int, dtype: type[np.floating], whole_line: bool) -> tuple[ModuleType, int]:
+def kernels_and_width(
+    level: str, k: int, dtype: type[np.floating], whole_line: bool
+) -> tuple[ModuleType, int]:
     """Kernels of a level, and the row length: padded to a cache line, or only as far as the level needs it."""
     itemsize = np.dtype(dtype).itemsize
     step = 64 // itemsize if whole_line else max(4, VECTOR_BYTES[level] // itemsize)
     return cymf._kernels.load_level(level), -(-k // step) * step
 
 
-def padded(matrix: NDArray[np.floating], width: int, dtype: type[np.floating]) -> NDArray[np.floating]:
+def padded(
+    matrix: NDArray[np.floating], width: int, dtype: type[np.floating]
+) -> NDArray[np.floating]:
     answer = np.zeros((matrix.shape[0], width), dtype=dtype)
     answer[:, : matrix.shape[1]] = matrix
     return answer
@@ -47,9 +51,13 @@ class Guarded:
     def __init__(self) -> None:
         self._whole: list[NDArray[np.generic]] = []
 
-    def array(self, shape: int | tuple[int, ...], dtype: type[np.generic], fill: float = np.nan) -> NDArray:
+    def array(
+        self, shape: int | tuple[int, ...], dtype: type[np.generic], fill: float = np.nan
+    ) -> NDArray:
         size = int(np.prod(shape))
-        whole = np.full(size + 2 * GUARD, 77 if np.dtype(dtype).kind in "iu" else SENTINEL, dtype=dtype)
+        whole = np.full(
+            size + 2 * GUARD, 77 if np.dtype(dtype).kind in "iu" else SENTINEL, dtype=dtype
+        )
         self._whole.append(whole)
         inside = whole[GUARD : GUARD + size].reshape(shape)
         inside[...] = 0 if np.dtype(dtype).kind in "iu" else fill

@@ -82,7 +82,9 @@ class Factors:
     def __repr__(self) -> str:
         return f"Factors(users {self.users.shape}, items {self.items.shape}, mean {self.mean})"
 
-    def _repr_pretty_(self, printer: object, cycle: bool) -> None:  # hypothesis would print every array
+    def _repr_pretty_(
+        self, printer: object, cycle: bool
+    ) -> None:  # hypothesis would print every array
         printer.text(repr(self))  # type: ignore[attr-defined]
 
     def copy(self) -> Factors:

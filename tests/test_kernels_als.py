@@ -58,10 +58,10 @@ class Row:
         """Largest |G x - X'C y| that rounding explains.
 
         Backward error of the sums in batches and of Cholesky (Higham 2002, "Accuracy and stability of numerical
-        algorithms", theorems 3.1 and 10.4), with n replaced by 4 sqrt(n): rounding errors add up like random ones
+        algorithms", theorems 3.1 and 10.4), with n replaced by sqrt(n): rounding errors add up like random ones
         (Higham and Mary 2019, "A new approach to probabilistic rounding error analysis").
         """
-        steps = 4 * np.sqrt(BATCH + self.n / BATCH + 3 * self.size) + 8
+        steps = np.sqrt(BATCH + self.n / BATCH + 3 * self.size) + 4
         size = np.linalg.norm(self.matrix, 2)
         return float(
             steps * unit_roundoff(dtype) * size * (size * np.linalg.norm(x) + self.right_size)
@@ -92,7 +92,13 @@ def kernel_modules(level: str, k: int, dtype: type[np.floating], whole_line: boo
 def problems(draw: st.DrawFn, dtype: type[np.floating], positive: bool):
     ratings = draw(compressed_ratings(dtype))
     model, use_bias = draw(factor_pair(ratings, dtype))
-    return ratings, model, draw(penalties(positive)), use_bias, draw(st.booleans(), label="whole line")
+    return (
+        ratings,
+        model,
+        draw(penalties(positive)),
+        use_bias,
+        draw(st.booleans(), label="whole line"),
+    )
 
 
 @at_every_level
@@ -113,7 +119,10 @@ def test_regularized_rows_solve_their_least_squares(level, dtype, data):
         row = Row(ratings, i, model, penalty, use_bias)
         expected = reference.als_row(*row.arguments)
         np.testing.assert_allclose(
-            expected, reference.minimum_norm_row(*row.arguments), rtol=0, atol=1e-9 * np.linalg.norm(expected)
+            expected,
+            reference.minimum_norm_row(*row.arguments),
+            rtol=0,
+            atol=1e-9 * np.linalg.norm(expected),
         )
         inverse_size = 1 / np.linalg.eigvalsh(row.gram)[0]
         for factors, bias, status in answers:
@@ -188,11 +197,16 @@ def test_minimum_norm_rows_are_the_shortest_least_squares_solutions(dtype, data)
         row = Row(ratings, i, model, penalty, use_bias)
         expected = reference.minimum_norm_row(*row.arguments)
         pseudo = np.linalg.pinv(row.matrix) @ row.right
-        np.testing.assert_allclose(expected, pseudo, rtol=0, atol=1e-8 * (1 + np.linalg.norm(pseudo)))
+        np.testing.assert_allclose(
+            expected, pseudo, rtol=0, atol=1e-8 * (1 + np.linalg.norm(pseudo))
+        )
         # Solved in double precision; rounded once into the factors' type.
         tolerance = 1e-9 + 2 * unit_roundoff(dtype)
         np.testing.assert_allclose(
-            solution(factors, bias, i), expected, rtol=0, atol=tolerance * (1 + np.linalg.norm(expected))
+            solution(factors, bias, i),
+            expected,
+            rtol=0,
+            atol=tolerance * (1 + np.linalg.norm(expected)),
         )
 
 
@@ -200,7 +214,11 @@ def test_minimum_norm_rows_are_the_shortest_least_squares_solutions(dtype, data)
 def test_minimum_norm_of_dependent_items_shares_the_load(dtype):
     """Two equal items and one rating each: many exact answers, the shortest halves the factor."""
     ratings = Compressed(
-        np.array([0, 2], np.int64), np.array([0, 1], np.int32), np.full(2, 4, dtype), np.empty(0, dtype), 2
+        np.array([0, 2], np.int64),
+        np.array([0, 1], np.int32),
+        np.full(2, 4, dtype),
+        np.empty(0, dtype),
+        2,
     )
     model = reference.Factors.without_bias(np.zeros((1, 2)), np.ones((2, 2)))
     free = reference.Penalty(0.0, 0.0)
