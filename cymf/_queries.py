@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from cymf._errors import UnknownIdError
 from cymf._id_columns import as_id_array, check_labels
 from cymf._top_n import Exclusions
+from cymf._validation import check_choice
 from cymf.ratings import Ratings, as_ratings
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ __all__ = [
     "Unknown",
     "allowed_items",
     "broadcast_pairs",
-    "check_choice",
     "observations",
     "ids_of",
     "rows_of",
@@ -63,12 +63,6 @@ class Observations(NamedTuple):
     items: np.ndarray
     values: np.ndarray  # float64
     weights: np.ndarray | None
-
-
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise ValueError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ValueError(f"{name}={value!r}; expected one of {', '.join(map(repr, choices))}")
 
 
 def rows_of(

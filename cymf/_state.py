@@ -32,7 +32,7 @@ class FittedState:
     user_bias, item_bias : ndarray of shape (n_users,) and (n_items,), or None
         Of the same dtype. Both or neither.
     global_mean : float
-        The mean μ that every prediction starts from.
+        The mean μ that every prediction starts from; 0 in a model without biases.
     rating_range : tuple of two floats
         Lowest and highest training rating.
     user_ids, item_ids : IdMap or None
@@ -46,7 +46,11 @@ class FittedState:
     n_iter : int
         Finished iterations.
     stop_reason : str
-        ``"max_iter"``, ``"tol"``, ``"patience"``, ``"callback"`` or ``"interrupted"``.
+        ``"max_iter"``, ``"tol"``, ``"patience"``, ``"callback"``, ``"interrupted"``, or
+        ``"stalled"`` where rounding allows no better step.
+    rating_mean : float, optional
+        Mean of the training ratings, which a model without biases predicts where a side is
+        unknown; `global_mean` if not given.
     extra : mapping of str to ndarray, optional
         Further arrays that an estimator needs for going on, such as accumulators of its step
         sizes. They are saved and loaded with the rest.
@@ -71,9 +75,12 @@ class FittedState:
     history: Mapping[str, list[float]]
     n_iter: int
     stop_reason: str
+    rating_mean: float | None = None
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.rating_mean is None:
+            object.__setattr__(self, "rating_mean", self.global_mean)
         self._check()
         self._lock()
 
