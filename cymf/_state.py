@@ -33,6 +33,8 @@ class FittedState:
         Of the same dtype. Both or neither.
     global_mean : float
         The mean μ that every prediction starts from; 0 in a model without biases.
+    rating_mean : float
+        Weighted mean of the training ratings.
     rating_range : tuple of two floats
         Lowest and highest training rating.
     user_ids, item_ids : IdMap or None
@@ -46,11 +48,7 @@ class FittedState:
     n_iter : int
         Finished iterations.
     stop_reason : str
-        ``"max_iter"``, ``"tol"``, ``"patience"``, ``"callback"``, ``"interrupted"``, or
-        ``"stalled"`` where rounding allows no better step.
-    rating_mean : float, optional
-        Mean of the training ratings, which a model without biases predicts where a side is
-        unknown; `global_mean` if not given.
+        ``"max_iter"``, ``"tol"``, ``"patience"``, ``"callback"`` or ``"interrupted"``.
     extra : mapping of str to ndarray, optional
         Further arrays that an estimator needs for going on, such as accumulators of its step
         sizes. They are saved and loaded with the rest.
@@ -66,6 +64,7 @@ class FittedState:
     user_bias: np.ndarray | None
     item_bias: np.ndarray | None
     global_mean: float
+    rating_mean: float
     rating_range: tuple[float, float]
     user_ids: IdMap | None
     item_ids: IdMap | None
@@ -75,12 +74,9 @@ class FittedState:
     history: Mapping[str, list[float]]
     n_iter: int
     stop_reason: str
-    rating_mean: float | None = None
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.rating_mean is None:
-            object.__setattr__(self, "rating_mean", self.global_mean)
         self._check()
         self._lock()
 

@@ -54,7 +54,7 @@ def check_flag(name: str, value: Any) -> bool:
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """Return `value`, one of `choices`."""
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name}={value!r}; expected one of {', '.join(map(repr, choices))}")
+        raise ValueError(f"{name}={value!r} is unknown; expected one of {', '.join(map(repr, choices))}")
     return value
 
 
