@@ -1,0 +1,150 @@
+"""The working commands: `cymf fit`, `cymf evaluate`, `cymf recommend`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import cymf
+from cymf._cli_console import Console, table
+from cymf._cli_files import read_ratings
+from cymf._cli_parameters import estimator_class, given_parameters
+from cymf._cli_recommendations import RecommendationFile, recommendation_rows
+from cymf.ratings import Ratings
+
+if TYPE_CHECKING:
+    from cymf._ids import IdMap
+
+__all__ = ["run_evaluate", "run_fit", "run_recommend"]
+
+_USERS_PER_BLOCK = 4096
+
+
+def run_fit(arguments: argparse.Namespace, console: Console) -> int:
+    """Train a model on a file of ratings and save it."""
+    ratings = read_ratings(arguments.ratings, arguments, console)
+    validation = None
+    if arguments.validation is not None:
+        validation = read_ratings(arguments.validation, arguments, console)
+    model = estimator_class(arguments.model)(**given_parameters(arguments))
+    started = time.perf_counter()
+    with console.progress(type(model).__name__, model.max_iter) as progress:
+        model.fit(ratings, validation=validation, callback=progress)
+    seconds = time.perf_counter() - started
+    model.save(arguments.output)
+
+    last = {name: values[-1] for name, values in model.history_.items() if len(values)}
+    stop_reason = model._state.stop_reason
+    console.document(
+        {
+            "command": "fit",
+            "model": type(model).__name__,
+            "parameters": model.get_params(),
+            "ratings": _size(ratings),
+            "n_iter": model.n_iter_,
+            "stop_reason": stop_reason,
+            "seconds": seconds,
+            "history": model.history_,
+            "output": str(arguments.output),
+        }
+    )
+    console.say(f"{model!r}")
+    errors = "".join(
+        f", {words} RMSE {last[name]:.4f}"
+        for words, name in (("train", "train_rmse"), ("validation", "validation_rmse"))
+        if np.isfinite(last.get(name, np.nan))
+    )
+    console.say(f"{model.n_iter_} iterations in {seconds:.2f} s (stopped by {stop_reason}){errors}")
+    console.say(f"saved to {arguments.output}")
+    return 130 if stop_reason == "interrupted" else 0
+
+
+def run_evaluate(arguments: argparse.Namespace, console: Console) -> int:
+    """Measure a saved model on a file of ratings, or cross-validate."""
+    if arguments.cross_validate is not None:
+        return _cross_validate(arguments, console)
+    model_path, ratings_path = arguments.files
+    model = cymf.load(model_path)
+    ratings = read_ratings(ratings_path, arguments, console)
+    measured = {"rmse": model.rmse(ratings), "mae": model.mae(ratings), "r2": model.score(ratings)}
+    console.document(
+        {"command": "evaluate", "model": str(model_path), "ratings": _size(ratings), **measured}
+    )
+    console.say(table(["RMSE", "MAE", "R²"], [list(measured.values())]))
+    return 0
+
+
+def run_recommend(arguments: argparse.Namespace, console: Console) -> int:
+    """Print or write the best items of users."""
+    model = cymf.load(arguments.model_file)
+    state = model._state
+    if arguments.all_users:
+        rows = np.arange(len(state.user_counts))
+        users = rows if state.user_ids is None else state.user_ids.to_ids(rows)
+    else:
+        users = _parse_ids(arguments.users, state.user_ids)
+    seen = None
+    if arguments.seen is not None:
+        seen = read_ratings(arguments.seen, arguments, console)
+    blocks = (
+        (
+            part,
+            *model.recommend(
+                part,
+                n=arguments.n,
+                exclude_seen=not arguments.include_seen,
+                seen=seen,
+                unknown=arguments.unknown,
+            ),
+        )
+        for part in np.split(users, range(_USERS_PER_BLOCK, len(users), _USERS_PER_BLOCK))
+    )
+    if arguments.output is not None:
+        with RecommendationFile(arguments.output) as file:
+            for block in blocks:
+                file.write(*block)
+        console.document(
+            {"command": "recommend", "n_users": len(users), "output": str(arguments.output)}
+        )
+        console.say(f"recommendations for {len(users):,} users written to {arguments.output}")
+        return 0
+    answers = []
+    for part, items, scores in blocks:
+        rows = list(zip(*recommendation_rows(part, items, scores), strict=True))
+        if not console.as_json:
+            console.say(table(["user", "rank", "item", "score"], rows))
+        answers += rows
+    console.document(
+        {
+            "command": "recommend",
+            "recommendations": [
+                {"user": user, "rank": rank, "item": item, "score": score}
+                for user, rank, item, score in answers
+            ],
+        }
+    )
+    return 0
+
+
+def _cross_validate(arguments: argparse.Namespace, console: Console) -> int:
+    raise NotImplementedError
+
+
+def _parse_ids(texts: list[str], known: IdMap | None) -> NDArray[Any]:
+    """Ids as the model has them: text, or whole numbers."""
+    if known is not None and known.ids.dtype == object:
+        return np.array(texts, dtype=object)
+    try:
+        return np.array([int(text) for text in texts], dtype=np.int64)
+    except ValueError:
+        raise ValueError(
+            f"the user ids of this model are whole numbers, got --users {' '.join(texts)}"
+        ) from None
+
+
+def _size(ratings: Ratings) -> dict[str, int]:
+    return {"n_ratings": ratings.nnz, "n_users": ratings.n_users, "n_items": ratings.n_items}
