@@ -1,0 +1,46 @@
+"""Compiled kernels, at the highest instruction-set level this processor supports.
+
+``kernels`` is the chosen level's module. ``CYMF_SIMD=baseline|v3|v4`` forces a level; one that the processor or
+this build lacks is an error, never a crash. The contract of the kernels is in ``README.md`` beside this file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from types import ModuleType
+
+from cymf._kernels import _cpu
+
+_CPU_LEVEL = {"baseline": 1, "v3": 3, "v4": 4}
+
+
+def available_levels() -> tuple[str, ...]:
+    """Levels that this build contains and this processor runs, lowest first."""
+    cpu = _cpu.cpu_level()
+    return tuple(
+        level
+        for level, needed in _CPU_LEVEL.items()
+        if needed <= cpu and importlib.util.find_spec(f"cymf._kernels._{level}") is not None
+    )
+
+
+def load_level(level: str) -> ModuleType:
+    """Kernels of one level, for tests and benchmarks that compare levels."""
+    available = available_levels()
+    if level not in available:
+        raise ImportError(
+            f"CYMF_SIMD={level!r} asks for an instruction-set level that is not available here; "
+            f"available: {', '.join(available)}. Unset CYMF_SIMD to choose the best one."
+        )
+    return importlib.import_module(f"cymf._kernels._{level}")
+
+
+_level = os.environ.get("CYMF_SIMD") or available_levels()[-1]
+kernels = load_level(_level)
+
+
+def simd_level() -> str:
+    """The level in use: ``"baseline"``, ``"v3"`` or ``"v4"``."""
+    return _level

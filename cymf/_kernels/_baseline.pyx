@@ -1,0 +1,6 @@
+# All kernels, compiled for x86-64 baseline (SSE2), or the architecture's own (NEON). The bodies are in the .pxi files; the flags in setup.py.
+
+include "micro_kernels.pxi"
+include "als.pxi"
+include "gradient_descent.pxi"
+include "sgd.pxi"

@@ -1,0 +1,6 @@
+# All kernels, compiled for AVX2 and FMA. The bodies are in the .pxi files; the flags in setup.py.
+
+include "micro_kernels.pxi"
+include "als.pxi"
+include "gradient_descent.pxi"
+include "sgd.pxi"

@@ -1,0 +1,161 @@
+# ALS, exact: every row of one side from its regularized least squares, the other side fixed.
+#
+#   minimize over w, b:  1/2 sum_j c_j (y_j - b - w.h_j)^2 + 1/2 n^nu (reg |w|^2 + reg_bias b^2),   y_j = a_j - mean - b_j
+#
+# The normal equations, bordered by the bias, with X the rated rows h_j scaled by sqrt(c_j):
+#
+#   [ X'X + reg n^nu I      X'1               ] [w]   [ X'y   ]
+#   [ 1'X                   1'1 + reg_bias n^nu ] [b] = [ 1'y   ]
+#
+# are solved by one Cholesky factor U'U of the upper left block; border and right-hand side ride along, and the bias
+# falls out of the Schur complement. Work per rating: k(k + 1) + 4k flops; per row: k^3 / 3 + 2k^2.
+# Sources: Koren, Bell and Volinsky 2009, "Matrix factorization techniques for recommender systems" (biases, ALS);
+# Zhou et al. 2008, "Large-scale parallel collaborative filtering for the Netflix prize", section 3 (n^nu with nu = 1).
+
+from libc.math cimport pow, sqrt
+from libc.string cimport memset
+
+cdef enum:
+    ALS_BATCH = 32          # rated rows gathered at once: with the Gram matrix of 64 factors they fit the L1 cache
+    ALS_AHEAD = 8           # rated rows prefetched ahead of the gather
+
+# Row status: the driver turns these into messages with the row's id, or solves the row again.
+cdef enum:
+    ROW_SOLVED = 0
+    ROW_RANK_DEFICIENT = 1
+    ROW_NOT_FINITE = 2
+
+
+cdef int als_solve_row(
+    Py_ssize_t n,               # IN  ratings of this row, > 0
+    const index* indices,       # IN  (n,) rows of the fixed side
+    const real* values,         # IN  (n,) ratings
+    const real* weights,        # IN  (n,) sample weights or NULL
+    const real* fixed,          # IN  (m, width) factors of the fixed side, padded by zeros
+    const real* fixed_bias,     # IN  (m,) or NULL: no biases
+    Py_ssize_t n_factors,       # IN
+    Py_ssize_t width,           # IN  padded row length
+    real mean,                  # IN  global mean
+    double reg,                 # IN  already scaled by n^nu
+    double reg_bias,            # IN  already scaled by n^nu
+    real* row,                  # OUT (width,) the solved factors
+    real* bias,                 # OUT (1,) the solved bias; untouched without biases
+    real* scratch,              # SCRATCH als_scratch_size() elements
+) noexcept nogil:
+    cdef Py_ssize_t n_rows = (n_factors + 3) // 4 * 4
+    cdef real* gram = scratch
+    cdef real* right = gram + n_rows * width
+    cdef real* inverse_diagonal = right + 2 * width
+    cdef real* rows = inverse_diagonal + n_rows
+    cdef real* targets = rows + ALS_BATCH * width
+    cdef int n_right = 2 if fixed_bias != NULL else 1
+    cdef Py_ssize_t start, size, s, p
+    cdef real root, target, tolerance
+    cdef double sum_weights = 0, sum_targets = 0, corner, pivot, b
+
+    start = 0
+    while start < n:
+        size = min(<Py_ssize_t>ALS_BATCH, n - start)
+        for s in range(size):
+            if start + s + ALS_AHEAD < n:
+                cymf_prefetch_row(fixed + indices[start + s + ALS_AHEAD] * width, width * sizeof(real))
+            target = values[start + s] - mean
+            if fixed_bias != NULL:
+                target -= fixed_bias[indices[start + s]]
+            root = 1
+            if weights != NULL:
+                root = <real>sqrt(weights[start + s])
+            scaled_copy(rows + s * width, root, fixed + indices[start + s] * width, width)
+            targets[2 * s] = root * target
+            targets[2 * s + 1] = root
+            sum_weights += root * root
+            sum_targets += root * root * target
+        rank_k_update(start > 0, gram, rows, n_rows, width, size)
+        rank_k_right(start > 0, n_right, right, targets, rows, width, size)
+        start += size
+
+    for p in range(n_factors):
+        gram[p * width + p] += <real>reg
+    for p in range(n_factors, n_rows):
+        gram[p * width + p] = 1
+    tolerance = <real>(16 * n_factors * (1.2e-7 if sizeof(real) == 4 else 2.3e-16))
+    if cholesky(gram, right, n_right, n_rows, width, inverse_diagonal, tolerance) >= 0:
+        return ROW_RANK_DEFICIENT
+    if fixed_bias != NULL:
+        corner = sum_weights + reg_bias
+        pivot = corner - dot(right + width, right + width, width)
+        if not pivot > tolerance * corner:
+            return ROW_RANK_DEFICIENT
+        b = (sum_targets - dot(right, right + width, width)) / pivot
+        axpy(right, <real>-b, right + width, width)
+        bias[0] = <real>b
+        if b - b != 0:
+            return ROW_NOT_FINITE
+    back_substitute(gram, right, n_rows, width, inverse_diagonal)
+    pivot = 0
+    for p in range(width):
+        row[p] = right[p]
+        pivot += right[p]
+    return ROW_SOLVED if pivot - pivot == 0 else ROW_NOT_FINITE
+
+
+def als_scratch_size(Py_ssize_t n_factors, Py_ssize_t width):
+    """Elements of scratch one worker needs: Gram matrix, right-hand sides, one batch of gathered rows."""
+    cdef Py_ssize_t n_rows = (n_factors + 3) // 4 * 4
+    return n_rows * width + 2 * width + n_rows + ALS_BATCH * (width + 2)
+
+
+def als_half_sweep(
+    const int64_t[::1] indptr,      # IN  (rows + 1,)
+    const index[::1] indices,       # IN  (nnz,) rows of the fixed side
+    const real[::1] values,         # IN  (nnz,)
+    const real[::1] weights,        # IN  (nnz,) or empty
+    const real[:, ::1] fixed,       # IN  (m, width)
+    const real[::1] fixed_bias,     # IN  (m,) or empty
+    real[:, ::1] solved,            # OUT (rows, width)
+    real[::1] solved_bias,          # OUT (rows,) or empty
+    Py_ssize_t n_factors,           # IN
+    double mean,                    # IN
+    double reg,                     # IN
+    double reg_bias,                # IN
+    double reg_exponent,            # IN  nu
+    const int64_t[::1] chunks,      # IN  (n_chunks + 1,) row borders
+    int64_t[::1] counter,           # IN/OUT (1,) next chunk, shared by the workers
+    int8_t[::1] status,             # OUT (rows,) SOLVED, or why not
+    real[::1] scratch,              # SCRATCH of this worker
+):
+    """One worker's share of a half-sweep: draws chunks of rows until none is left. Rows without ratings become zero."""
+    cdef bint use_bias = fixed_bias.shape[0] > 0
+    cdef const real* weight_pointer = NULL
+    cdef const real* bias_pointer = NULL
+    cdef real* solved_bias_pointer = NULL
+    cdef const real* fixed_pointer = &fixed[0, 0]
+    cdef const index* index_pointer = &indices[0]
+    cdef const real* value_pointer = &values[0]
+    cdef Py_ssize_t width = fixed.shape[1], chunk, n_chunks = chunks.shape[0] - 1, i, n, begin
+    cdef double scale
+    if weights.shape[0]:
+        weight_pointer = &weights[0]
+    if use_bias:
+        bias_pointer = &fixed_bias[0]
+        solved_bias_pointer = &solved_bias[0]
+    with nogil:
+        while True:
+            chunk = cymf_draw(&counter[0])
+            if chunk >= n_chunks:
+                break
+            for i in range(chunks[chunk], chunks[chunk + 1]):
+                begin = indptr[i]
+                n = indptr[i + 1] - begin
+                status[i] = ROW_SOLVED
+                if n == 0:
+                    memset(&solved[i, 0], 0, width * sizeof(real))
+                    if use_bias:
+                        solved_bias_pointer[i] = 0
+                    continue
+                scale = pow(<double>n, reg_exponent)
+                status[i] = als_solve_row(
+                    n, index_pointer + begin, value_pointer + begin,
+                    weight_pointer + begin if weight_pointer != NULL else NULL,
+                    fixed_pointer, bias_pointer, n_factors, width, <real>mean, reg * scale, reg_bias * scale,
+                    &solved[i, 0], solved_bias_pointer + i if use_bias else NULL, &scratch[0])

@@ -1,0 +1,261 @@
+/* Body of micro_kernels.h for one type REAL; see there. Deliberately without an include guard. */
+
+#define LANES ((int)(CYMF_VECTOR_BYTES / sizeof(REAL)))
+#define VEC NAME(cymf_vec)
+
+/* ---- vectors ------------------------------------------------------------------------------- */
+
+#if CYMF_VECTOR_EXTENSIONS
+typedef REAL VEC __attribute__((vector_size(CYMF_VECTOR_BYTES)));
+typedef REAL NAME(cymf_unaligned_vec)
+    __attribute__((vector_size(CYMF_VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+
+CYMF_INLINE VEC NAME(load)(const REAL *p) { return *(const NAME(cymf_unaligned_vec) *)p; }
+CYMF_INLINE void NAME(store)(REAL *p, VEC a) { *(NAME(cymf_unaligned_vec) *)p = a; }
+CYMF_INLINE VEC NAME(splat)(REAL a) { return a - (VEC){0}; }
+CYMF_INLINE VEC NAME(mul)(VEC a, VEC b) { return a * b; }
+CYMF_INLINE VEC NAME(add)(VEC a, VEC b) { return a + b; }
+CYMF_INLINE VEC NAME(fma)(VEC a, VEC b, VEC c) { return a * b + c; }
+CYMF_INLINE VEC NAME(fnma)(VEC a, VEC b, VEC c) { return c - a * b; }
+#else
+typedef struct { REAL lane[CYMF_VECTOR_BYTES / sizeof(REAL)]; } VEC;
+
+CYMF_INLINE VEC NAME(load)(const REAL *p) { VEC r; memcpy(&r, p, sizeof r); return r; }
+CYMF_INLINE void NAME(store)(REAL *p, VEC a) { memcpy(p, &a, sizeof a); }
+CYMF_INLINE VEC NAME(splat)(REAL a) { VEC r; for (int l = 0; l < LANES; ++l) r.lane[l] = a; return r; }
+CYMF_INLINE VEC NAME(mul)(VEC a, VEC b) { for (int l = 0; l < LANES; ++l) a.lane[l] *= b.lane[l]; return a; }
+CYMF_INLINE VEC NAME(add)(VEC a, VEC b) { for (int l = 0; l < LANES; ++l) a.lane[l] += b.lane[l]; return a; }
+CYMF_INLINE VEC NAME(fma)(VEC a, VEC b, VEC c) { for (int l = 0; l < LANES; ++l) c.lane[l] += a.lane[l] * b.lane[l]; return c; }
+CYMF_INLINE VEC NAME(fnma)(VEC a, VEC b, VEC c) { for (int l = 0; l < LANES; ++l) c.lane[l] -= a.lane[l] * b.lane[l]; return c; }
+#endif
+
+/* Sum of the lanes, halves folded pairwise: a fixed order, whatever the level. */
+CYMF_INLINE REAL NAME(sum_lanes)(VEC a) {
+  REAL lane[CYMF_VECTOR_BYTES / sizeof(REAL)];
+  NAME(store)(lane, a);
+  for (int half = LANES / 2; half > 0; half /= 2)
+    for (int l = 0; l < half; ++l) lane[l] += lane[l + half];
+  return lane[0];
+}
+
+/* ---- products of rows; n is a multiple of LANES, rows are padded by zeros -------------------- */
+
+/* x . y, four partial sums */
+CYMF_INLINE REAL NAME(dot)(const REAL *x, const REAL *y, ptrdiff_t n) {
+  VEC s0 = NAME(splat)(0), s1 = s0, s2 = s0, s3 = s0;
+  ptrdiff_t f = 0;
+  for (; f + 4 * LANES <= n; f += 4 * LANES) {
+    s0 = NAME(fma)(NAME(load)(x + f), NAME(load)(y + f), s0);
+    s1 = NAME(fma)(NAME(load)(x + f + LANES), NAME(load)(y + f + LANES), s1);
+    s2 = NAME(fma)(NAME(load)(x + f + 2 * LANES), NAME(load)(y + f + 2 * LANES), s2);
+    s3 = NAME(fma)(NAME(load)(x + f + 3 * LANES), NAME(load)(y + f + 3 * LANES), s3);
+  }
+  for (; f < n; f += LANES) s0 = NAME(fma)(NAME(load)(x + f), NAME(load)(y + f), s0);
+  return NAME(sum_lanes)(NAME(add)(NAME(add)(s0, s1), NAME(add)(s2, s3)));
+}
+
+/* y += a x */
+CYMF_INLINE void NAME(axpy)(REAL *y, REAL a, const REAL *x, ptrdiff_t n) {
+  const VEC va = NAME(splat)(a);
+  for (ptrdiff_t f = 0; f < n; f += LANES)
+    NAME(store)(y + f, NAME(fma)(va, NAME(load)(x + f), NAME(load)(y + f)));
+}
+
+/* y += a0 x0 + a1 x1 + a2 x2 + a3 x3: four ratings for one pass over y */
+CYMF_INLINE void NAME(axpy4)(REAL *y, const REAL *a, const REAL *x0, const REAL *x1, const REAL *x2,
+                             const REAL *x3, ptrdiff_t n) {
+  const VEC a0 = NAME(splat)(a[0]), a1 = NAME(splat)(a[1]), a2 = NAME(splat)(a[2]), a3 = NAME(splat)(a[3]);
+  for (ptrdiff_t f = 0; f < n; f += LANES) {
+    VEC t = NAME(fma)(a0, NAME(load)(x0 + f), NAME(load)(y + f));
+    t = NAME(fma)(a1, NAME(load)(x1 + f), t);
+    t = NAME(fma)(a2, NAME(load)(x2 + f), t);
+    NAME(store)(y + f, NAME(fma)(a3, NAME(load)(x3 + f), t));
+  }
+}
+
+/* y = a x */
+CYMF_INLINE void NAME(scaled_copy)(REAL *y, REAL a, const REAL *x, ptrdiff_t n) {
+  const VEC va = NAME(splat)(a);
+  for (ptrdiff_t f = 0; f < n; f += LANES) NAME(store)(y + f, NAME(mul)(va, NAME(load)(x + f)));
+}
+
+/* ---- one SGD step: both rows from their old values -------------------------------------------
+ *   w <- w - rate (share_w w - g h)          g = c e, shrink = 1 - rate * share, step = rate * g
+ *   h <- h - rate (share_h h - g w_old)      (share = lambda n^(nu - 1), the rating's part of the penalty)
+ */
+CYMF_INLINE void NAME(sgd_step)(REAL *w, REAL *h, REAL step, REAL shrink_w, REAL shrink_h, ptrdiff_t n) {
+  const VEC vs = NAME(splat)(step), vw = NAME(splat)(shrink_w), vh = NAME(splat)(shrink_h);
+  for (ptrdiff_t f = 0; f < n; f += LANES) {
+    const VEC a = NAME(load)(w + f), b = NAME(load)(h + f);
+    NAME(store)(w + f, NAME(fma)(vs, b, NAME(mul)(vw, a)));
+    NAME(store)(h + f, NAME(fma)(vs, a, NAME(mul)(vh, b)));
+  }
+}
+
+/* ---- rank-k update of a tile ----------------------------------------------------------------
+ *   G[r, c] (=, +=, -=) sum_s A[s, r] B[s, c]      r < rows, c < vectors * LANES
+ * The tile lives in registers while s runs; rows and vectors are constants after inlining.
+ * mode: 0 assigns, 1 adds, -1 subtracts. Adding sums the samples from zero first, so that rounding grows with the
+ * batch and the number of batches, not with their product. Cost: rows * vectors FMAs a sample for rows + vectors loads.
+ */
+CYMF_INLINE void NAME(tile)(const int rows, const int vectors, const int mode, REAL *G, ptrdiff_t ldg,
+                            const REAL *A, ptrdiff_t lda, const REAL *B, ptrdiff_t ldb, ptrdiff_t samples) {
+  VEC acc[CYMF_TILE_ROWS][CYMF_TILE_VECTORS];
+  CYMF_UNROLL
+  for (int r = 0; r < rows; ++r) {
+    CYMF_UNROLL
+    for (int v = 0; v < vectors; ++v)
+      acc[r][v] = mode < 0 ? NAME(load)(G + r * ldg + v * LANES) : NAME(splat)(0);
+  }
+  for (ptrdiff_t s = 0; s < samples; ++s) {
+    VEC b[CYMF_TILE_VECTORS];
+    CYMF_UNROLL
+    for (int v = 0; v < vectors; ++v) b[v] = NAME(load)(B + v * LANES);
+    CYMF_UNROLL
+    for (int r = 0; r < rows; ++r) {
+      const VEC a = NAME(splat)(A[r]);
+      CYMF_UNROLL
+      for (int v = 0; v < vectors; ++v)
+        acc[r][v] = mode < 0 ? NAME(fnma)(a, b[v], acc[r][v]) : NAME(fma)(a, b[v], acc[r][v]);
+    }
+    A += lda;
+    B += ldb;
+  }
+  CYMF_UNROLL
+  for (int r = 0; r < rows; ++r) {
+    CYMF_UNROLL
+    for (int v = 0; v < vectors; ++v) {
+      REAL *const g = G + r * ldg + v * LANES;
+      NAME(store)(g, mode == 1 ? NAME(add)(NAME(load)(g), acc[r][v]) : acc[r][v]);
+    }
+  }
+}
+
+/* A strip of `rows` rows and n columns, cut into tiles of three vectors, and of two where three would leave one. */
+CYMF_INLINE void NAME(strip)(const int rows, const int mode, REAL *G, ptrdiff_t ldg, const REAL *A, ptrdiff_t lda,
+                             const REAL *B, ptrdiff_t ldb, ptrdiff_t n, ptrdiff_t samples) {
+  ptrdiff_t left = n / LANES;
+  while (left > 0) {
+    if (left == 3 || left > 4) {
+      NAME(tile)(rows, 3, mode, G, ldg, A, lda, B, ldb, samples);
+      G += 3 * LANES; B += 3 * LANES; left -= 3;
+    } else if (left >= 2) {
+      NAME(tile)(rows, 2, mode, G, ldg, A, lda, B, ldb, samples);
+      G += 2 * LANES; B += 2 * LANES; left -= 2;
+    } else {
+      NAME(tile)(rows, 1, mode, G, ldg, A, lda, B, ldb, samples);
+      left -= 1;
+    }
+  }
+}
+
+/* Upper triangle of G (=, +=) X' X for X (samples, n), in strips of four rows, each from its diagonal's vector on.
+ * n_rows is a multiple of four, n the padded width; entries left of the diagonal in the first vector are written too. */
+static void NAME(rank_k_update)(const int add, REAL *G, const REAL *X, ptrdiff_t n_rows, ptrdiff_t n,
+                                ptrdiff_t samples) {
+  for (ptrdiff_t a = 0; a < n_rows; a += CYMF_TILE_ROWS) {
+    const ptrdiff_t b = a / LANES * LANES;
+    if (add) NAME(strip)(CYMF_TILE_ROWS, 1, G + a * n + b, n, X + a, n, X + b, n, n - b, samples);
+    else NAME(strip)(CYMF_TILE_ROWS, 0, G + a * n + b, n, X + a, n, X + b, n, n - b, samples);
+  }
+}
+
+/* R[t, :] (=, +=) sum_s T[s, t] X[s, :] for one or two right-hand sides, T (samples, 2), X (samples, n) */
+static void NAME(rank_k_right)(const int add, const int n_right, REAL *R, const REAL *T, const REAL *X, ptrdiff_t n,
+                               ptrdiff_t samples) {
+  if (n_right == 2) {
+    if (add) NAME(strip)(2, 1, R, n, T, 2, X, n, n, samples);
+    else NAME(strip)(2, 0, R, n, T, 2, X, n, n, samples);
+  } else {
+    if (add) NAME(strip)(1, 1, R, n, T, 2, X, n, n, samples);
+    else NAME(strip)(1, 0, R, n, T, 2, X, n, n, samples);
+  }
+}
+
+/* ---- Cholesky, G = U'U, with right-hand sides carried along ----------------------------------
+ * Left-looking over strips of four rows (Golub and Van Loan, Matrix Computations, 4.2): a strip first takes all
+ * earlier rows at once, in registers, then its own 4 x 4 triangle is factored and divided out. R holds n_right
+ * rows; on return R[t] = U'^-1 R[t]. inverse_diagonal[p] = 1 / U[p, p]. G is (n_rows, n): n_rows a multiple of
+ * four, n the padded width; rows past the system are zero off the diagonal and one on it.
+ * Returns -1, or the first row whose pivot is not above tolerance * (its diagonal entry before elimination).
+ */
+static ptrdiff_t NAME(cholesky)(REAL *G, REAL *R, const int n_right, ptrdiff_t n_rows, ptrdiff_t n,
+                                REAL *inverse_diagonal, REAL tolerance) {
+  for (ptrdiff_t a = 0; a < n_rows; a += CYMF_TILE_ROWS) {
+    const ptrdiff_t start = a / LANES * LANES;
+    REAL *const strip = G + a * n;
+    REAL u[CYMF_TILE_ROWS][CYMF_TILE_ROWS], inverse[CYMF_TILE_ROWS], right[2][CYMF_TILE_ROWS], before[CYMF_TILE_ROWS];
+    for (int p = 0; p < CYMF_TILE_ROWS; ++p) before[p] = strip[p * n + a + p];
+    NAME(strip)(CYMF_TILE_ROWS, -1, strip + start, n, G + a, n, G + start, n, n - start, a);
+
+    for (int p = 0; p < CYMF_TILE_ROWS; ++p) {
+      for (int q = p; q < CYMF_TILE_ROWS; ++q) {
+        u[p][q] = strip[p * n + a + q];
+        for (int m = 0; m < p; ++m) u[p][q] -= u[m][p] * u[m][q];
+      }
+      if (!(u[p][p] > tolerance * before[p])) return a + p;
+      inverse[p] = 1 / SQRT(u[p][p]);
+      for (int q = p; q < CYMF_TILE_ROWS; ++q) u[p][q] *= inverse[p];
+      inverse_diagonal[a + p] = inverse[p];
+      for (ptrdiff_t q = start; q < a; ++q) strip[p * n + q] = 0; /* noise left of the diagonal */
+    }
+    for (int t = 0; t < n_right; ++t)
+      for (int p = 0; p < CYMF_TILE_ROWS; ++p) {
+        right[t][p] = R[t * n + a + p];
+        for (int m = 0; m < p; ++m) right[t][p] -= u[m][p] * right[t][m];
+        right[t][p] *= inverse[p];
+      }
+
+    for (ptrdiff_t c = start; c < n; c += LANES) {
+      VEC row[CYMF_TILE_ROWS];
+      CYMF_UNROLL
+      for (int p = 0; p < CYMF_TILE_ROWS; ++p) {
+        row[p] = NAME(load)(strip + p * n + c);
+        CYMF_UNROLL
+        for (int m = 0; m < p; ++m) row[p] = NAME(fnma)(NAME(splat)(u[m][p]), row[m], row[p]);
+        row[p] = NAME(mul)(NAME(splat)(inverse[p]), row[p]);
+        NAME(store)(strip + p * n + c, row[p]);
+      }
+      for (int t = 0; t < n_right; ++t) {
+        VEC s = NAME(load)(R + t * n + c);
+        CYMF_UNROLL
+        for (int p = 0; p < CYMF_TILE_ROWS; ++p) s = NAME(fnma)(NAME(splat)(right[t][p]), row[p], s);
+        NAME(store)(R + t * n + c, s);
+      }
+    }
+    for (int t = 0; t < n_right; ++t)
+      for (int p = 0; p < CYMF_TILE_ROWS; ++p) R[t * n + a + p] = right[t][p];
+  }
+  return -1;
+}
+
+/* x = U^-1 x, from the last strip of four rows to the first; zero past the system stays zero */
+static void NAME(back_substitute)(const REAL *G, REAL *x, ptrdiff_t n_rows, ptrdiff_t n,
+                                  const REAL *inverse_diagonal) {
+  for (ptrdiff_t a = n_rows - CYMF_TILE_ROWS; a >= 0; a -= CYMF_TILE_ROWS) {
+    const REAL *const strip = G + a * n;
+    const ptrdiff_t start = a / LANES * LANES;
+    REAL value[CYMF_TILE_ROWS];
+    VEC s[CYMF_TILE_ROWS];
+    CYMF_UNROLL
+    for (int p = 0; p < CYMF_TILE_ROWS; ++p) {
+      s[p] = NAME(splat)(0);
+      value[p] = x[a + p];
+      x[a + p] = 0;
+    }
+    for (ptrdiff_t c = start; c < n; c += LANES) {
+      const VEC xc = NAME(load)(x + c);
+      CYMF_UNROLL
+      for (int p = 0; p < CYMF_TILE_ROWS; ++p) s[p] = NAME(fma)(NAME(load)(strip + p * n + c), xc, s[p]);
+    }
+    for (int p = CYMF_TILE_ROWS - 1; p >= 0; --p) {
+      value[p] -= NAME(sum_lanes)(s[p]);
+      for (int q = p + 1; q < CYMF_TILE_ROWS; ++q) value[p] -= strip[p * n + a + q] * value[q];
+      value[p] *= inverse_diagonal[a + p];
+    }
+    for (int p = 0; p < CYMF_TILE_ROWS; ++p) x[a + p] = value[p];
+  }
+}
+
+#undef LANES
+#undef VEC

@@ -1,0 +1,88 @@
+"""Builds the compiled kernels; everything else about the package is in pyproject.toml.
+
+The same kernel source is compiled once per instruction-set level. One table of flags, keyed by compiler kind, and one
+table of Cython directives, are all there is. ``CYMF_DEBUG=1`` turns bounds checks, assertions and -O0 on.
+"""
+
+import os
+import platform
+import sys
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+DEBUG = os.environ.get("CYMF_DEBUG") == "1"
+X86 = platform.machine().lower() in {"x86_64", "amd64"} or "x86_64" in os.environ.get("ARCHFLAGS", "")
+if "arm64" in os.environ.get("ARCHFLAGS", ""):
+    X86 = False
+
+# Never -march=native (the wheel travels), never -ffast-math (it sets flush-to-zero for the whole process).
+FLAGS = {
+    "unix": {
+        "all": ["-std=gnu11", "-O0" if DEBUG else "-O3", "-g" if DEBUG else "-g0"],
+        "kernels": ["-fno-math-errno", "-ffp-contract=fast"],
+        "baseline": [],
+        "v3": ["-mavx2", "-mfma", "-mbmi2"],
+        "v4": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mbmi2", "-mprefer-vector-width=512"],
+    },
+    "msvc": {
+        "all": ["/std:c11", "/Od" if DEBUG else "/O2"],
+        "kernels": ["/fp:contract"],
+        "baseline": [],
+        "v3": ["/arch:AVX2"],
+        "v4": ["/arch:AVX512"],
+    },
+}
+
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": DEBUG,
+    "wraparound": False,
+    "initializedcheck": DEBUG,
+    "nonecheck": False,
+    "cdivision": True,
+    "embedsignature": True,
+    "freethreading_compatible": True,
+}
+
+LEVELS = ["baseline", "v3", "v4"] if X86 else ["baseline"]
+KERNEL_SOURCES = [
+    f"cymf/_kernels/{name}"
+    for name in (
+        "als.pxi", "sgd.pxi", "gradient_descent.pxi", "micro_kernels.pxi", "blas.pxi", "cpu.h",
+        "micro_kernels.h", "micro_kernels_real.h", "vectors.h", "threads.h",
+    )
+]  # fmt: skip
+
+# The flag groups of each module, beside "all".
+MODULES = {
+    "_cpu": [],
+    "_als_lapack": [],
+    **{f"_{level}": ["kernels", level] for level in LEVELS},
+}
+
+
+class BuildWithLevels(build_ext):
+    """Adds the flags of the compiler at hand."""
+
+    def build_extension(self, ext: Extension) -> None:
+        kind = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
+        for group in ["all", *MODULES[ext.name.rpartition(".")[2]]]:
+            ext.extra_compile_args = [*ext.extra_compile_args, *FLAGS[kind][group]]
+        super().build_extension(ext)
+
+
+def extension(module: str) -> Extension:
+    return Extension(
+        f"cymf._kernels.{module}",
+        [f"cymf/_kernels/{module}.pyx"],
+        depends=KERNEL_SOURCES,
+        extra_link_args=["-Wl,-s"] if sys.platform.startswith("linux") and not DEBUG else [],
+    )
+
+
+setup(
+    ext_modules=cythonize([extension(module) for module in MODULES], compiler_directives=DIRECTIVES),
+    cmdclass={"build_ext": BuildWithLevels},
+)
