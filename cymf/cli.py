@@ -215,7 +215,7 @@ def _add_recommend(command: argparse.ArgumentParser, model: str) -> None:
         "--unknown",
         choices=("fallback", "raise"),
         default="fallback",
-        help="users without ratings get the items of highest bias, or fail (default: %(default)s)",
+        help="users without ratings get the items of highest bias, or it is an error (default: %(default)s)",
     )
     command.add_argument(
         "--output", type=Path, metavar="FILE", help="write a .csv or .parquet file instead"
