@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests."""
+"""Fixtures shared by all tests, and the proof that they test what is installed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,28 @@ from pathlib import Path
 
 import pytest
 
-_DEFAULT_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+import cymf
+
+_REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Refuse to test the source folder where the installed package is meant (CYMF_REQUIRE_INSTALLED)."""
+    package = Path(cymf.__file__).resolve().parent
+    if os.environ.get("CYMF_REQUIRE_INSTALLED") and package.parent == _REPOSITORY:
+        pytest.exit(f"cymf was imported from the source folder {package}, not from an installation", 3)
+
+
+def pytest_report_header() -> str:
+    from cymf._kernels import simd_level
+
+    return f"cymf {cymf.__version__} from {Path(cymf.__file__).parent}, SIMD level {simd_level()}"
 
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Folder with the real data sets, named by CYMF_DATA; skips without it."""
-    folder = Path(os.environ.get("CYMF_DATA", _DEFAULT_DATA))
+    folder = Path(os.environ.get("CYMF_DATA", _REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"real data not found in {folder}: set CYMF_DATA to a folder that holds it")
     return folder

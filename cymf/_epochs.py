@@ -1,0 +1,239 @@
+"""Epochs of stochastic gradient descent over the fixed grid, with a watch on divergence."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from cymf._errors import ConvergenceWarning, DivergenceError
+from cymf._factors import Factors
+from cymf._kernels import kernels
+from cymf._problem import Problem
+from cymf._strata import Strata
+from cymf._validation import check_choice, check_number
+
+__all__ = ["SCHEDULES", "Epochs", "LearningRate"]
+
+SCHEDULES = ("exponential", "constant", "inverse_scaling", "adagrad", "adagrad_row")
+_STEP_RULES = {"adagrad_row": 1, "adagrad": 2}  # of the kernel; all other schedules are plain steps
+_IMPLAUSIBLE = 100.0  # squared errors so many times the largest squared rating: training has exploded
+_MOST_HALVINGS = 40
+
+
+@dataclass
+class LearningRate:
+    """The learning rate of each epoch.
+
+    Attributes
+    ----------
+    initial : float
+        That of the first epoch.
+    schedule : str
+        One of `SCHEDULES`.
+    decay : float
+        See `SGD`.
+    """
+
+    initial: float
+    schedule: str
+    decay: float
+
+    @classmethod
+    def of(cls, model: Any) -> Self:
+        """Check a model's parameters."""
+        schedule = check_choice("schedule", model.schedule, SCHEDULES)
+        return cls(
+            check_number("learning_rate", model.learning_rate, positive=True),
+            schedule,
+            check_number("decay", model.decay, maximum=1 if schedule == "exponential" else math.inf),
+        )
+
+    @property
+    def step_rule(self) -> int:
+        """The kernel's number of the rule by which a step is taken."""
+        return _STEP_RULES.get(self.schedule, 0)
+
+    def at(self, epoch: int) -> float:
+        """Return the rate of an epoch, counted from 0."""
+        if self.schedule == "exponential":
+            return self.initial * (1 - self.decay) ** epoch
+        if self.schedule == "inverse_scaling":
+            return self.initial / (1 + epoch) ** self.decay
+        return self.initial
+
+
+class Epochs:
+    """One fit's epochs; the factors live in the order of the grid's stripes.
+
+    Parameters
+    ----------
+    problem : Problem
+        The ratings and the objective.
+    start : Factors
+        Where to start from, in the order of the problem's rows.
+    rate : LearningRate
+        The schedule.
+    generator : Generator
+        Deals the grid and orders the strata.
+    back_off : bool
+        Whether to halve the rate when training diverges, instead of raising.
+    first_epoch : int
+        Epochs done before, for the schedule.
+    counts : pair of ndarray, optional
+        Ratings n_i and n_j of each user and item where they are not those of the problem.
+    sums : dict of str to ndarray, optional
+        AdaGrad's sums of squared gradients to go on from, as `sums` returns them.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        start: Factors,
+        rate: LearningRate,
+        generator: np.random.Generator,
+        *,
+        back_off: bool,
+        first_epoch: int = 0,
+        counts: tuple[np.ndarray, np.ndarray] | None = None,
+        sums: dict[str, np.ndarray] | None = None,
+    ) -> None:
+        self.problem = problem
+        self.rate = rate
+        self.epoch = first_epoch
+        self._generator = generator
+        self._back_off = back_off
+        self._halvings = 0
+        self._strata = Strata.of(problem.users, problem.items, generator)
+        self._orders = self._strata.user_stripes.order, self._strata.item_stripes.order
+        self.working = start.like()
+        _copy_rows(start, self.working, self._orders, gather=True)
+        user_counts, item_counts = counts or (problem.users.counts, problem.items.counts)
+        self._shares = self._penalty_shares(user_counts, 0), self._penalty_shares(item_counts, 1)
+        self._sums = self._first_sums(sums or {})
+        self._limit = self._largest_plausible_error(start)
+
+    def _penalty_shares(self, counts: np.ndarray, side: int) -> np.ndarray:
+        """Return (λ n^(ν−1), λ_b n^(ν−1)) of each row, in stripe order."""
+        problem = self.problem
+        power = np.maximum(counts, 1).astype(np.float64) ** (problem.reg_exponent - 1)
+        shares = power[:, None] * (problem.reg, problem.reg_bias)
+        return shares[self._orders[side]].astype(problem.dtype)
+
+    def _first_sums(self, known: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        rule, n_factors = self.rate.step_rule, self.working.n_factors
+        if rule == 0:
+            nothing = np.zeros((0, 0), self.problem.dtype)
+            return nothing, nothing
+        columns = 2 if rule == 1 else n_factors + 1
+        result = []
+        for name, order in zip(("user_gradient_sums", "item_gradient_sums"), self._orders, strict=True):
+            sums = np.ones((len(order), columns), self.problem.dtype)
+            old = known.get(name)
+            if old is not None and old.shape[1] == columns:
+                sums[: len(old)] = old
+            result.append(sums[order])
+        return result[0], result[1]
+
+    def _largest_plausible_error(self, start: Factors) -> float:
+        values = self.problem.users.values.astype(np.float64) - self.problem.mean
+        largest = float(np.max(values**2)) or 1e-12
+        initial = self.problem.squared_error(start) / self.problem.total_weight
+        weights = self.problem.users.weights
+        heaviest = float(weights.max()) if len(weights) else 1.0
+        return _IMPLAUSIBLE * heaviest * max(largest, initial)
+
+    def factors(self) -> Factors:
+        """Return a copy of the factors in the order of the problem's rows."""
+        result = self.working.like()
+        _copy_rows(self.working, result, self._orders, gather=False)
+        return result
+
+    def sums(self) -> dict[str, np.ndarray]:
+        """Return AdaGrad's sums of squared gradients in the order of the problem's rows."""
+        if self.rate.step_rule == 0:
+            return {}
+        result = {}
+        names = ("user_gradient_sums", "item_gradient_sums")
+        for name, sums, order in zip(names, self._sums, self._orders, strict=True):
+            result[name] = np.empty_like(sums)
+            result[name][order] = sums
+        return result
+
+    def run(self) -> float:
+        """Do one epoch; return the RMSE of the errors before each update."""
+        strata = self._generator.permutation(self._strata.n_stripes).astype(np.int64)
+        kept = (self.working.copy(), [s.copy() for s in self._sums]) if self._back_off else None
+        while True:
+            rate = self.rate.at(self.epoch)
+            squared = self._one_pass(rate, strata)
+            if squared is not None:
+                self.epoch += 1
+                return self.problem.rmse_of(squared)
+            if kept is None or self._halvings == _MOST_HALVINGS:
+                raise DivergenceError(
+                    f"training diverged in epoch {self.epoch + 1}: errors grew beyond any plausible value at "
+                    f"learning rate {rate:.3g}; try learning_rate={self._smaller_rate():.2g} or a larger reg, or "
+                    "on_divergence='back_off', which finds a rate by itself"
+                )
+            self._halvings += 1
+            self.rate.initial /= 2
+            self.working.assign(kept[0])
+            for sums, old in zip(self._sums, kept[1], strict=True):
+                sums[:] = old
+            warnings.warn(
+                f"training diverged in epoch {self.epoch + 1} and went back to its start; "
+                f"the learning rate was halved to {self.rate.at(self.epoch):.3g}",
+                ConvergenceWarning,
+                stacklevel=6,
+            )
+
+    def _smaller_rate(self) -> float:
+        """Return a rate that is certainly smaller and, for ratings of any scale, of a plausible size.
+
+        A step multiplies a row's error by about 1 − η‖h‖², and ‖h‖² is of the order of the ratings' spread.
+        """
+        values = self.problem.users.values.astype(np.float64)
+        spread = max(float(np.std(values)), 1e-3)
+        return min(self.rate.initial / 4, 0.02 / max(spread, 1.0))
+
+    def _one_pass(self, rate: float, strata: np.ndarray) -> float | None:
+        """Return Σ c e² of one pass at a given rate, or None if it diverged."""
+        grid, working, problem = self._strata, self.working, self.problem
+        n_stripes = grid.n_stripes
+        counter, diverged = np.zeros(1, np.int64), np.zeros(1, np.int64)
+        clocks = np.zeros((2, 8 * n_stripes), np.int64)
+        squared = np.zeros(n_stripes**2)
+        shares = self._shares
+        if self.rate.step_rule == 0:
+            shares = tuple(1 - problem.dtype.type(rate) * share for share in shares)
+
+        def work(_: int) -> None:
+            kernels.sgd_epoch(
+                grid.block_start, grid.users, grid.items, grid.values, grid.weights,
+                grid.user_stripes.start, grid.item_stripes.start, strata,
+                working.user, working.item, working.user_bias, working.item_bias,
+                *shares, *self._sums, self.rate.step_rule, problem.mean, rate, working.n_factors,
+                counter, *clocks, diverged, self._limit, squared,
+            )  # fmt: skip
+
+        problem.workers.run(work, 8.0 * len(grid.users) * working.n_factors)
+        return None if diverged[0] else math.fsum(squared)
+
+
+def _copy_rows(
+    source: Factors, target: Factors, orders: tuple[np.ndarray, np.ndarray], *, gather: bool
+) -> None:
+    for order, given, taken in (
+        (orders[0], source.user, target.user),
+        (orders[1], source.item, target.item),
+        (orders[0], source.user_bias, target.user_bias),
+        (orders[1], source.item_bias, target.item_bias),
+    ):
+        if len(given) and gather:
+            np.take(given, order, axis=0, out=taken)
+        elif len(given):
+            taken[order] = given

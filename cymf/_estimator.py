@@ -1,0 +1,138 @@
+"""What the explicit estimators' ``fit`` methods share: parameter checks, the problem, the loop, the result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from cymf._factors import Factors
+from cymf._inputs import as_ratings, as_validation, start_from
+from cymf._parallel import Workers
+from cymf._problem import Problem
+from cymf._state import FittedState
+from cymf._training import TrainingLoop
+from cymf._validation import (
+    check_dtype,
+    check_flag,
+    check_integer,
+    check_number,
+    check_threads,
+    random_generator,
+)
+
+__all__ = ["FitSettings", "fitting"]
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """The checked values of the parameters that all explicit estimators have."""
+
+    n_factors: int
+    reg: float
+    reg_bias: float
+    reg_exponent: float
+    use_bias: bool
+    max_iter: int
+    init_std: float
+    patience: int | None
+    track_objective: bool
+    store_ratings: bool
+    generator: np.random.Generator
+    n_threads: int
+    dtype: np.dtype[Any]
+    verbose: bool
+
+    @classmethod
+    def of(cls, model: Any) -> Self:
+        """Check a model's parameters."""
+        reg = check_number("reg", model.reg)
+        return cls(
+            n_factors=check_integer("n_factors", model.n_factors, 1),
+            reg=reg,
+            reg_bias=reg if model.reg_bias is None else check_number("reg_bias", model.reg_bias),
+            reg_exponent=check_number("reg_exponent", model.reg_exponent, maximum=2),
+            use_bias=check_flag("use_bias", model.use_bias),
+            max_iter=check_integer("max_iter", model.max_iter, 1),
+            init_std=check_number("init_std", model.init_std, positive=True),
+            patience=None if model.patience is None else check_integer("patience", model.patience, 1),
+            track_objective=check_flag("track_objective", getattr(model, "track_objective", True)),
+            store_ratings=check_flag("store_ratings", model.store_ratings),
+            generator=random_generator(model.random_state),
+            n_threads=check_threads(model.n_threads),
+            dtype=check_dtype(model.dtype),
+            verbose=check_flag("verbose", model.verbose),
+        )
+
+    def start(self, problem: Problem, init: Any) -> Factors:
+        """Return the factors to start from: random ones, overwritten by what `init` knows."""
+        factors = problem.random(self.generator, self.init_std)
+        if init is not None:
+            start_from(init, factors, problem)
+        return factors
+
+    def measure(self, problem: Problem, factors: Factors) -> tuple[float, float, float]:
+        """Return objective, training RMSE and validation RMSE by passes over the ratings, NaN for what is not asked."""
+        objective, train_rmse = math.nan, math.nan
+        if self.track_objective:
+            objective, train_rmse = problem.objective(factors)
+        return objective, train_rmse, problem.validation_rmse(factors)
+
+    def state(
+        self,
+        problem: Problem,
+        factors: Factors,
+        loop: TrainingLoop,
+        extra: dict[str, np.ndarray] | None = None,
+    ) -> FittedState:
+        """Return the fitted state."""
+        return problem.state(
+            factors,
+            history=loop.history,
+            n_iter=loop.n_iter,
+            stop_reason=loop.stop_reason,
+            store_ratings=self.store_ratings,
+            extra=extra,
+        )
+
+
+@contextmanager
+def fitting(
+    model: Any,
+    settings: FitSettings,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    validation: Any,
+    callback: Callable[..., Any] | None,
+) -> Iterator[tuple[Problem, TrainingLoop]]:
+    """Check the data and open the threads of one fit."""
+    if settings.patience is not None and validation is None:
+        raise ValueError(
+            f"patience={settings.patience} needs a validation set; give fit(…, validation=…), or patience=None"
+        )
+    ratings = as_ratings(X, y, sample_weight)
+    with Workers(settings.n_threads) as workers:
+        problem = Problem(
+            ratings,
+            n_factors=settings.n_factors,
+            dtype=settings.dtype,
+            reg=settings.reg,
+            reg_bias=settings.reg_bias,
+            reg_exponent=settings.reg_exponent,
+            use_bias=settings.use_bias,
+            validation=as_validation(validation, ratings),
+            workers=workers,
+        )
+        loop = TrainingLoop(
+            name=type(model).__name__,
+            max_iter=settings.max_iter,
+            patience=settings.patience,
+            callback=callback,
+            verbose=settings.verbose,
+        )
+        yield problem, loop

@@ -1,0 +1,260 @@
+"""One factorization problem: ratings, the objective's settings, and the passes over the data that all solvers share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cymf._factors import Factors
+from cymf._kernels import kernels
+from cymf._parallel import Workers, equal_work_chunks
+from cymf._state import FittedState
+
+if TYPE_CHECKING:
+    from cymf.ratings import Ratings
+
+__all__ = ["Problem", "Side", "Validation"]
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """The ratings seen from one side: rows are its users or its items.
+
+    Attributes
+    ----------
+    indptr, indices, values, weights : ndarray
+        Compressed rows; `weights` is empty where all are 1.
+    chunks : ndarray of int64
+        Row borders of about equal work.
+    """
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray
+    chunks: np.ndarray
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Ratings of each row, int64."""
+        return np.diff(self.indptr)
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """Held-out ratings as row numbers of the training ratings, -1 where a row is unknown."""
+
+    users: np.ndarray
+    items: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray | None
+
+
+class Problem:
+    r"""What is minimized, and on what.
+
+        ½ Σ_Ω c_ij (a_ij − μ − b_i − b_j − w_i·h_j)²
+          + ½ Σ_i n_i^ν (λ ‖w_i‖² + λ_b b_i²) + ½ Σ_j n_j^ν (λ ‖h_j‖² + λ_b b_j²)
+
+    Parameters
+    ----------
+    ratings : Ratings
+        The observed cells Ω.
+    n_factors : int
+        Length of w_i and h_j.
+    dtype : dtype
+        float32 or float64.
+    reg, reg_bias, reg_exponent : float
+        λ, λ_b and ν.
+    use_bias : bool
+        Without biases the model is the textbook's w_i·h_j, with μ = b_i = b_j = 0.
+    validation : Validation or None
+        Held-out ratings.
+    workers : Workers
+        The threads.
+    """
+
+    def __init__(
+        self,
+        ratings: Ratings,
+        *,
+        n_factors: int,
+        dtype: np.dtype[Any],
+        reg: float,
+        reg_bias: float,
+        reg_exponent: float,
+        use_bias: bool,
+        validation: Validation | None,
+        workers: Workers,
+    ) -> None:
+        self.ratings = ratings
+        self.n_factors = n_factors
+        self.dtype = dtype
+        self.reg = reg
+        self.reg_bias = reg_bias
+        self.reg_exponent = reg_exponent
+        self.use_bias = use_bias
+        self.validation = validation
+        self.workers = workers
+        self.users = self._side(ratings.csr(dtype))
+        self.items = self._side(ratings.csc(dtype))
+        weights = self.users.weights if len(self.users.weights) else None
+        self.rating_mean = float(np.average(self.users.values.astype(np.float64), weights=weights))
+        self.mean = self.rating_mean if use_bias else 0.0
+        self.total_weight = float(np.sum(weights, dtype=np.float64)) if weights is not None else float(ratings.nnz)
+
+    def _side(self, view: Any) -> Side:
+        weights = np.zeros(0, self.dtype) if view.weights is None else view.weights
+        work_per_row = self.n_factors / 6 + 1  # a solve costs about as much as k/6 ratings' Gram matrix
+        return Side(view.indptr, view.indices, view.values, weights, equal_work_chunks(view.indptr, work_per_row))
+
+    def zeros(self) -> Factors:
+        """Return factors and biases of zero."""
+        return Factors(self.ratings.n_users, self.ratings.n_items, self.n_factors, self.use_bias, self.dtype)
+
+    def random(self, generator: np.random.Generator, std: float) -> Factors:
+        """Return normal factors of standard deviation `std`, zero for rows without ratings; biases of zero."""
+        factors = self.zeros()
+        for array, side in ((factors.user, self.users), (factors.item, self.items)):
+            k = self.n_factors
+            array[:, :k] = generator.standard_normal((len(array), k), dtype=self.dtype)
+            array[:, :k] *= std
+            array[side.counts == 0] = 0
+        return factors
+
+    def sweep(
+        self,
+        kernel: Callable[..., object],
+        side: Side,
+        inputs: tuple[Any, ...],
+        outputs: tuple[np.ndarray, ...],
+        flops_per_rating: float,
+        scratch: Sequence[np.ndarray] | None = None,
+    ) -> None:
+        """Run a kernel over the rows of one side: every worker draws chunks until none is left.
+
+        The kernel takes the side's arrays, `inputs`, the chunks and their counter, `outputs`, and a worker's scratch.
+        """
+        counter = np.zeros(1, np.int64)
+
+        def work(worker: int) -> None:
+            own = () if scratch is None else (scratch[worker],)
+            kernel(
+                side.indptr, side.indices, side.values, side.weights, *inputs,
+                side.chunks, counter, *outputs, *own,
+            )  # fmt: skip
+
+        self.workers.run(work, flops_per_rating * len(side.indices))
+
+    def squared_error(self, factors: Factors) -> float:
+        """Return Σ c e² over the training ratings, by one evaluating pass."""
+        sums = np.zeros(len(self.users.chunks) - 1)
+        inputs = factors.user, factors.user_bias, factors.item, factors.item_bias, self.mean
+        self.sweep(kernels.squared_errors, self.users, inputs, (sums,), 2.0 * self.n_factors)
+        return math.fsum(sums)
+
+    def gradient(self, factors: Factors, out: Factors) -> tuple[float, float]:
+        """Write the objective's gradient to `out`; return the objective and Σ c e².
+
+        One pass over the ratings by user gives EV and the loss, one by item gives EᵀU.
+        """
+        users = factors.user, factors.user_bias
+        items = factors.item, factors.item_bias
+        settings = self.mean, self.reg, self.reg_bias, self.reg_exponent
+        squared, penalty = 0.0, 0.0
+        for side, own, other, gradient in (
+            (self.items, items, users, (out.item, out.item_bias)),
+            (self.users, users, items, (out.user, out.user_bias)),
+        ):
+            errors, penalties = np.zeros((2, len(side.chunks) - 1))
+            inputs = *own, *other, *settings, *gradient
+            self.sweep(kernels.residual_gradient, side, inputs, (errors, penalties), 4.0 * self.n_factors)
+            squared = math.fsum(errors)  # both passes see the same residuals
+            penalty += math.fsum(penalties)
+        return 0.5 * (squared + penalty), squared
+
+    def penalty(self, factors: Factors) -> float:
+        """Return Σ_i n_i^ν (λ ‖w_i‖² + λ_b b_i²) + the same of the items, in float64."""
+        total = 0.0
+        for side, rows, bias in (
+            (self.users, factors.user, factors.user_bias),
+            (self.items, factors.item, factors.item_bias),
+        ):
+            counts = side.counts
+            scale = np.where(counts > 0, counts.astype(np.float64) ** self.reg_exponent, 0.0)
+            for start in range(0, len(rows), 65536):
+                block = rows[start : start + 65536]
+                norms = np.einsum("if,if->i", block, block, dtype=np.float64)
+                total += self.reg * float(scale[start : start + 65536] @ norms)
+            if len(bias):
+                total += self.reg_bias * float(scale @ bias.astype(np.float64) ** 2)
+        return total
+
+    def objective(self, factors: Factors) -> tuple[float, float]:
+        """Return the objective and the training RMSE, by one evaluating pass."""
+        squared = self.squared_error(factors)
+        return 0.5 * (squared + self.penalty(factors)), self.rmse_of(squared)
+
+    def rmse_of(self, squared: float) -> float:
+        """Return √(Σ c e² / Σ c) for a given Σ c e²."""
+        return math.sqrt(squared / self.total_weight)
+
+    def validation_rmse(self, factors: Factors) -> float:
+        """Return the RMSE of the validation ratings; NaN without them."""
+        held_out = self.validation
+        if held_out is None:
+            return math.nan
+        predictions = np.empty(len(held_out.users), self.dtype)
+        pieces = np.linspace(0, len(predictions), self.workers.n_threads + 1).astype(int)
+
+        def work(number: int) -> None:
+            piece = slice(pieces[number], pieces[number + 1])
+            kernels.predict_pairs(
+                held_out.users[piece], held_out.items[piece], factors.user, factors.item, factors.user_bias,
+                factors.item_bias, self.mean, predictions[piece],
+            )  # fmt: skip
+
+        if self.workers.n_threads * 1_000_000 > len(predictions) * self.n_factors:
+            for number in range(self.workers.n_threads):
+                work(number)
+        else:
+            self.workers.run(work)
+        if not self.use_bias:  # without μ, what is unknown is predicted by the ratings' mean
+            predictions[(held_out.users < 0) | (held_out.items < 0)] = self.rating_mean
+        errors = predictions.astype(np.float64) - held_out.values
+        return math.sqrt(float(np.average(errors**2, weights=held_out.weights)))
+
+    def state(
+        self,
+        factors: Factors,
+        *,
+        history: dict[str, list[float]],
+        n_iter: int,
+        stop_reason: str,
+        store_ratings: bool,
+        extra: dict[str, np.ndarray] | None = None,
+    ) -> FittedState:
+        """Return what a fitted model keeps of all this."""
+        user_factors, item_factors, user_bias, item_bias = factors.trimmed()
+        return FittedState(
+            user_factors=user_factors,
+            item_factors=item_factors,
+            user_bias=user_bias,
+            item_bias=item_bias,
+            global_mean=self.mean,
+            rating_mean=self.rating_mean,
+            rating_range=self.ratings.rating_range,
+            user_ids=self.ratings.user_ids,
+            item_ids=self.ratings.item_ids,
+            user_counts=self.users.counts,
+            item_counts=self.items.counts,
+            ratings=self.ratings if store_ratings else None,
+            history=history,
+            n_iter=n_iter,
+            stop_reason=stop_reason,
+            extra=extra or {},
+        )

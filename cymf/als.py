@@ -1,0 +1,238 @@
+"""Alternating least squares for explicit ratings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+
+from cymf._base import MatrixFactorization
+from cymf._errors import DivergenceError
+from cymf._estimator import FitSettings, fitting
+from cymf._factors import Factors, aligned_zeros, predicted_change
+from cymf._kernels import _als_lapack, kernels
+from cymf._parallel import single_threaded_blas
+from cymf._problem import Problem, Side
+from cymf._training import Iteration
+from cymf._validation import check_choice, check_number
+
+__all__ = ["ALS"]
+
+
+class ALS(MatrixFactorization):
+    r"""Matrix factorization by alternating least squares.
+
+    Minimizes, over the observed cells Ω,
+
+        ½ Σ_Ω c_ij (a_ij − μ − b_i − b_j − w_i·h_j)²
+          + ½ Σ_i n_i^ν (λ ‖w_i‖² + λ_b b_i²) + ½ Σ_j n_j^ν (λ ‖h_j‖² + λ_b b_j²)
+
+    where n counts the ratings of a row. With one side fixed, every row of the other, its bias included, is a
+    least-squares problem of its own and is solved exactly. An iteration solves all items, then all users; the
+    objective never rises.
+
+    Parameters
+    ----------
+    n_factors : int, default 50
+        Length of the factors w_i and h_j.
+    reg : float, default 1.2
+        λ, the penalty on factors.
+    reg_bias : float or None, default None
+        λ_b, the penalty on biases; None takes `reg`.
+    reg_exponent : float, default 0.5
+        ν: 0 is the textbook's penalty, 1 scales it by the number of ratings (Zhou et al.).
+    use_bias : bool, default True
+        Whether the model has the biases μ + b_i + b_j; without them it is A ≈ W H.
+    max_iter : int, default 15
+        Most iterations.
+    tol : float, default 1e-3
+        Training stops at ‖Â⁽ᵗ⁾ − Â⁽ᵗ⁻¹⁾‖_F ≤ ``tol`` · ‖Â⁽ᵗ⁾‖_F, Â being the full matrix of predictions.
+    tol_abs : float, default 0
+        The same in absolute terms: or at ‖Â⁽ᵗ⁾ − Â⁽ᵗ⁻¹⁾‖_F ≤ ``tol_abs``. With both 0, all iterations are done.
+    solver : {"auto", "cholesky", "lapack"}, default "auto"
+        How rows are solved: by the vectorized Cholesky kernel, or through LAPACK; the solutions are the same but for
+        rounding. ``"auto"`` takes the kernel.
+    init_std : float, default 0.1
+        Standard deviation of the random factors that training starts from.
+    patience : int or None, default None
+        With a validation set: stop after so many iterations without a better validation RMSE, and keep the best.
+    track_objective : bool, default True
+        Whether ``history_`` gets the objective and the training RMSE, at the price of one pass over the ratings.
+    store_ratings : bool, default True
+        Whether the model keeps the training ratings, which ``recommend(exclude_seen=True)`` needs.
+    random_state : int, Generator or None, default 0
+        Seed of the start. None draws a fresh one.
+    n_threads : int or None, default None
+        Threads; None means all processors. The result is the same bits for any number.
+    dtype : {"float32", "float64"}, default "float32"
+        Type of the factors and of the arithmetic; long sums are float64 in any case.
+    verbose : bool, default False
+        Whether to show a progress bar.
+
+    References
+    ----------
+    Zhou, Wilkinson, Schreiber and Pan 2008, "Large-scale parallel collaborative filtering for the Netflix prize",
+    section 3. Koren, Bell and Volinsky 2009, "Matrix factorization techniques for recommender systems".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import cymf
+    >>> nan = np.nan
+    >>> A = np.array([[5, 4, 2, 3, 2], [nan, 5, 1, 4, nan], [4, nan, 1, 5, nan]])
+    >>> model = cymf.ALS(n_factors=2, reg=0.1).fit(A)
+    >>> bool(abs(model.predict(0, 0) - 5) < 0.5)
+    True
+    """
+
+    def __init__(
+        self,
+        n_factors: int = 50,
+        *,
+        reg: float = 1.2,
+        reg_bias: float | None = None,
+        reg_exponent: float = 0.5,
+        use_bias: bool = True,
+        max_iter: int = 15,
+        tol: float = 1e-3,
+        tol_abs: float = 0.0,
+        solver: str = "auto",
+        init_std: float = 0.1,
+        patience: int | None = None,
+        track_objective: bool = True,
+        store_ratings: bool = True,
+        random_state: int | np.random.Generator | None = 0,
+        n_threads: int | None = None,
+        dtype: str | np.dtype[Any] | type = "float32",
+        verbose: bool = False,
+    ) -> None:
+        self.n_factors = n_factors
+        self.reg = reg
+        self.reg_bias = reg_bias
+        self.reg_exponent = reg_exponent
+        self.use_bias = use_bias
+        self.max_iter = max_iter
+        self.tol = tol
+        self.tol_abs = tol_abs
+        self.solver = solver
+        self.init_std = init_std
+        self.patience = patience
+        self.track_objective = track_objective
+        self.store_ratings = store_ratings
+        self.random_state = random_state
+        self.n_threads = n_threads
+        self.dtype = dtype
+        self.verbose = verbose
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        validation: Any = None,
+        callback: Callable[[Iteration], Any] | None = None,
+        init: Any = None,
+    ) -> Self:
+        """Learn factors and biases.
+
+        Parameters
+        ----------
+        X : Ratings, sparse matrix or array, dense array with NaN, or table; or array-like of shape (n_pairs, 2)
+            Ratings; or, with `y`, pairs of a user and an item, by id.
+        y : array-like of shape (n_pairs,), optional
+            The ratings of the pairs.
+        sample_weight : array-like of shape (n_pairs,), optional
+            Weights c of the ratings, not negative. Ratings bring their own.
+        validation : like `X`, or a pair (X, y), optional
+            Held-out ratings, evaluated after every iteration.
+        callback : callable, optional
+            Called with an `Iteration` after every iteration; a true result stops training.
+        init : fitted model, or (user_factors, item_factors), optional
+            Where to start from. A model's rows are found by id. The first solve is that of the items, from the users'
+            factors and biases.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If parameters or data are not what they should be.
+        DivergenceError
+            If a row's solution is not finite.
+        """
+        settings = FitSettings.of(self)
+        tol = check_number("tol", self.tol)
+        tol_abs = check_number("tol_abs", self.tol_abs)
+        solver = check_choice("solver", self.solver, ("auto", "cholesky", "lapack"))
+        with (
+            fitting(self, settings, X, y, sample_weight, validation, callback) as (problem, loop),
+            single_threaded_blas(),
+        ):
+            factors = settings.start(problem, init)
+            rows = RowSolver(problem, "cholesky" if solver == "auto" else solver)
+            before = factors.copy() if tol or tol_abs else None
+
+            def step(iteration: int) -> bool:
+                if before is not None:
+                    before.assign(factors)
+                rows.solve_items(factors)
+                rows.solve_users(factors)
+                if before is None:
+                    return False
+                change, size = predicted_change(before, factors, problem.mean)
+                return change <= max(tol * size, tol_abs)
+
+            loop.run(step, lambda: settings.measure(problem, factors), factors)
+            self._publish(settings.state(problem, factors, loop))
+        return self
+
+
+class RowSolver:
+    """Half-sweeps: every row of one side solved, the other side fixed."""
+
+    def __init__(self, problem: Problem, solver: str) -> None:
+        self.problem = problem
+        self._kernels = _als_lapack if solver == "lapack" else kernels
+        width = problem.zeros().width
+        size = self._kernels.als_scratch_size(problem.n_factors, width)
+        self._scratch = [aligned_zeros(size, problem.dtype) for _ in range(problem.workers.n_threads)]
+
+    def solve_users(self, factors: Factors) -> None:
+        """Solve all users, the items fixed."""
+        fixed = factors.item, factors.item_bias
+        self._half_sweep("user", self.problem.users, fixed, (factors.user, factors.user_bias))
+
+    def solve_items(self, factors: Factors) -> None:
+        """Solve all items, the users fixed."""
+        fixed = factors.user, factors.user_bias
+        self._half_sweep("item", self.problem.items, fixed, (factors.item, factors.item_bias))
+
+    def _half_sweep(
+        self,
+        name: str,
+        side: Side,
+        fixed: tuple[np.ndarray, np.ndarray],
+        solved: tuple[np.ndarray, np.ndarray],
+    ) -> None:
+        problem = self.problem
+        status = np.zeros(len(solved[0]), np.int8)
+        k = problem.n_factors
+        inputs = *fixed, *solved, k, problem.mean, problem.reg, problem.reg_bias, problem.reg_exponent
+        problem.sweep(self._kernels.als_half_sweep, side, inputs, (status,), k * (k + 1), self._scratch)
+        failed = np.flatnonzero(status)
+        if len(failed):
+            _als_lapack.als_minimum_norm_rows(
+                failed, side.indptr, side.indices, side.values, side.weights, *inputs, status
+            )
+        failed = failed[status[failed] != 0]
+        if len(failed):
+            ids = problem.ratings.user_ids if name == "user" else problem.ratings.item_ids
+            row = failed[0] if ids is None else ids.to_ids(failed[:1])[0]
+            raise DivergenceError(
+                f"the solution of {name} {row!r} ({side.counts[failed[0]]} ratings) is not finite; "
+                "raise reg, or scale the ratings down"
+            )
