@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from cymf._cli_console import Console, table
 from cymf._cli_files import read_ratings
 from cymf._cli_parameters import estimator_class, given_parameters
 from cymf._cli_recommendations import RecommendationFile, recommendation_rows
+from cymf.evaluation import cross_validate, kfold
 from cymf.ratings import Ratings
 
 if TYPE_CHECKING:
@@ -112,12 +114,13 @@ def run_recommend(arguments: argparse.Namespace, console: Console) -> int:
         )
         console.say(f"recommendations for {len(users):,} users written to {arguments.output}")
         return 0
-    answers = []
+    answers: list[tuple[Any, ...]] = []
     for part, items, scores in blocks:
-        rows = list(zip(*recommendation_rows(part, items, scores), strict=True))
-        if not console.as_json:
-            console.say(table(["user", "rank", "item", "score"], rows))
-        answers += rows
+        block = list(zip(*recommendation_rows(part, items, scores), strict=True))
+        if console.as_json:
+            answers += block
+        else:
+            console.say(table(["user", "rank", "item", "score"], block))
     console.document(
         {
             "command": "recommend",
@@ -131,7 +134,39 @@ def run_recommend(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _cross_validate(arguments: argparse.Namespace, console: Console) -> int:
-    raise NotImplementedError
+    (path,) = arguments.files
+    ratings = read_ratings(path, arguments, console)
+    model = estimator_class(arguments.model)(**given_parameters(arguments))
+    n_folds = arguments.cross_validate
+
+    def announced() -> Iterator[tuple[Ratings, Ratings]]:
+        folds = kfold(ratings, n_folds, arguments.folds_seed)
+        for number, fold in enumerate(folds, start=1):
+            console.remark(f"fold {number} of {n_folds}")
+            yield fold
+
+    measured = cross_validate(model, ratings, folds=announced())
+    names = {"rmse": "RMSE", "mae": "MAE", "fit_seconds": "fit seconds"}
+    columns = [measured[name] for name in names]
+    folds = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    mean = {name: float(np.mean(measured[name])) for name in names}
+    deviation = {name: float(np.std(measured[name])) for name in names}
+    console.document(
+        {
+            "command": "evaluate",
+            "model": type(model).__name__,
+            "parameters": model.get_params(),
+            "ratings": _size(ratings),
+            "folds": folds,
+            "mean": mean,
+            "standard_deviation": deviation,
+        }
+    )
+    console.say(f"{model!r}")
+    rows = [[str(number), *fold.values()] for number, fold in enumerate(folds, start=1)]
+    rows += [["mean", *mean.values()], ["deviation", *deviation.values()]]
+    console.say(table(["fold", *names.values()], rows))
+    return 0
 
 
 def _parse_ids(texts: list[str], known: IdMap | None) -> NDArray[Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from cymf._cli_console import Console
 from cymf._movielens import data_folders
+from cymf._parallel import available_threads
 
 __all__ = ["installation", "run_info"]
 
@@ -46,7 +47,7 @@ def installation() -> dict[str, Any]:
         "simd_levels_available": list(_kernels.available_levels()),
         "blas": blas,
         "cpus": os.cpu_count(),
-        "threads": _default_threads(),
+        "threads": available_threads(),
         "data_folders": {str(folder): folder.is_dir() for folder in data_folders()},
     }
 
@@ -93,7 +94,3 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _default_threads() -> int:
-    raise NotImplementedError

@@ -1,7 +1,7 @@
 """Command-line flags of an estimator, made from its signature and its docstring.
 
 Nothing about a parameter is written down twice: names, defaults and types come from the signature,
-the help text from the numpydoc section *Parameters*.
+choices and help from the numpydoc section *Parameters*.
 """
 
 from __future__ import annotations
@@ -55,29 +55,22 @@ def add_parameter_flags(parser: argparse.ArgumentParser, model: str) -> None:
         + " with --help lists them.",
     )
     hints = typing.get_type_hints(cls.__init__)
-    texts = _documented_parameters(cls)
+    documented = _documented_parameters(cls)
     for name, parameter in parameters_of(model).items():
-        default = parameter.default
-        text = f"{texts.get(name, '')} (default: {_shown(default)})".strip().replace("%", "%%")
-        kinds, choices = _kinds(hints.get(name), default)
+        documented_type, text = documented.get(name, ("", ""))
+        options: dict[str, Any] = {
+            "dest": _DESTINATION + name,
+            "default": argparse.SUPPRESS,
+            "help": f"{text} (default: {_shown(parameter.default)})".strip().replace("%", "%%"),
+        }
+        kinds = _kinds(hints.get(name), parameter.default)
         if kinds == {bool}:
-            group.add_argument(
-                _flag(name),
-                dest=_DESTINATION + name,
-                action=argparse.BooleanOptionalAction,
-                default=argparse.SUPPRESS,
-                help=text,
-            )
+            options["action"] = argparse.BooleanOptionalAction
         else:
-            group.add_argument(
-                _flag(name),
-                dest=_DESTINATION + name,
-                type=_converter(kinds),
-                choices=choices,
-                default=argparse.SUPPRESS,
-                metavar=_metavar(kinds, choices),
-                help=text,
-            )
+            options["type"] = _converter(kinds)
+            options["choices"] = _choices(documented_type)
+            options["metavar"] = None if options["choices"] else _metavar(kinds)
+        group.add_argument(_flag(name), **options)
 
 
 def given_parameters(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -103,33 +96,25 @@ def _shown(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _kinds(hint: object, default: object) -> tuple[set[type], list[object] | None]:
-    """Types a value may have, and its choices if the annotation is a Literal."""
-    if hint is None:
-        return {type(default)}, None
+def _kinds(hint: object, default: object) -> set[type]:
+    """Types a value may have."""
     options = typing.get_args(hint) if _is_union(hint) else (hint,)
-    kinds: set[type] = set()
-    choices: list[object] = []
-    for option in options:
-        if typing.get_origin(option) is typing.Literal:
-            choices += typing.get_args(option)
-            kinds.update(type(choice) for choice in typing.get_args(option))
-        elif isinstance(option, type) and option in (bool, int, float, str, type(None)):
-            kinds.add(option)
-    kinds = kinds or {str}
-    if choices and type(None) in kinds:
-        choices.append(None)
-    return kinds, choices or None
+    kinds = {option for option in options if option in (bool, int, float, str, type(None))}
+    return typing.cast("set[type]", kinds) or {type(default)}
+
+
+def _choices(documented_type: str) -> list[str] | None:
+    """The words of a documented type such as ``{"raise", "back_off"}, default "raise"``."""
+    braces = re.search(r"\{([^}]*)\}", documented_type)
+    return None if braces is None else re.findall(r"[\"']([^\"']*)[\"']", braces.group(1))
 
 
 def _is_union(hint: object) -> bool:
     return typing.get_origin(hint) in (typing.Union, types.UnionType)
 
 
-def _metavar(kinds: set[type], choices: list[object] | None) -> str:
-    if choices:
-        return "{" + ",".join(_shown(choice) for choice in choices) + "}"
-    return "INT" if int in kinds and float not in kinds else "NUMBER" if float in kinds else "TEXT"
+def _metavar(kinds: set[type]) -> str:
+    return "NUMBER" if float in kinds else "INT" if int in kinds else "TEXT"
 
 
 def _converter(kinds: set[type]) -> Callable[[str], object]:
@@ -164,17 +149,16 @@ def _wanted(kinds: set[type]) -> str:
     return " or ".join(text for kind, text in names.items() if kind in kinds)
 
 
-def _documented_parameters(cls: type[Any]) -> dict[str, str]:
-    """First sentence of every parameter in a numpydoc docstring."""
+def _documented_parameters(cls: type[Any]) -> dict[str, tuple[str, str]]:
+    """Type and explanation of every parameter in a numpydoc docstring."""
     doc = inspect.getdoc(cls) or ""
     section = re.search(r"^Parameters\n-+\n(.*?)(?=^\S[^\n]*\n-{3,}\n|\Z)", doc, re.M | re.S)
-    texts: dict[str, str] = {}
+    found: dict[str, tuple[str, str]] = {}
     if section is None:
-        return texts
-    for names, body in re.findall(
-        r"^(\w+(?:, \w+)*) *:[^\n]*\n((?:[ \t]+[^\n]*\n?|\n)*)", section.group(1), re.M
+        return found
+    for names, kind, body in re.findall(
+        r"^(\w+(?:, \w+)*) *:([^\n]*)\n((?:[ \t]+[^\n]*\n?|\n)*)", section.group(1), re.M
     ):
-        text = " ".join(body.split())
-        sentence = re.split(r"(?<=[.;:])\s", text, maxsplit=1)[0].rstrip(".;:")
-        texts.update(dict.fromkeys(names.split(", "), sentence))
-    return texts
+        text = " ".join(body.replace("`", "").split()).rstrip(".")
+        found.update(dict.fromkeys(names.split(", "), (kind, text)))
+    return found

@@ -9,7 +9,6 @@ import io
 import json
 import subprocess
 import sys
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -56,10 +55,10 @@ class Invented:
     Parameters
     ----------
     n_factors : int, default=4
-        Number of factors; more is more.
+        Number of `factors`.
     reg, reg_bias : float
-        Penalty. Not a word more.
-    step : {"short", "long"}
+        Penalty, 5 % of it.
+    step : {"short", "long"}, default "short"
         How far
         to go.
     """
@@ -70,7 +69,7 @@ class Invented:
         *,
         reg: float = 0.1,
         reg_bias: float | None = None,
-        step: Literal["short", "long"] = "short",
+        step: str = "short",
         patience: int | None = None,
         use_bias: bool = True,
         verbose: bool = False,
@@ -103,7 +102,7 @@ def test_flags_of_a_signature(invented):
 def test_flags_explain_themselves(invented):
     text = " ".join(invented.format_help().split())
     assert "--n-factors INT Number of factors (default: 4)" in text
-    assert "--reg-bias NUMBER Penalty (default: none)" in text
+    assert "--reg-bias NUMBER Penalty, 5 % of it (default: none)" in text
     assert "--step {short,long} How far to go (default: short)" in text
     assert "verbose" not in text
 
