@@ -32,6 +32,8 @@ def run_fit(arguments: argparse.Namespace, console: Console) -> int:
     validation = None
     if arguments.validation is not None:
         validation = read_ratings(arguments.validation, arguments, console)
+    if not arguments.output.parent.is_dir():  # said before training rather than after
+        raise FileNotFoundError(f"{arguments.output.parent}: no such folder to save the model in")
     model = estimator_class(arguments.model)(**given_parameters(arguments))
     started = time.perf_counter()
     with console.progress(type(model).__name__, model.max_iter) as progress:
@@ -72,9 +74,25 @@ def run_evaluate(arguments: argparse.Namespace, console: Console) -> int:
     model_path, ratings_path = arguments.files
     model = cymf.load(model_path)
     ratings = read_ratings(ratings_path, arguments, console)
-    measured = {"rmse": model.rmse(ratings), "mae": model.mae(ratings), "r2": model.score(ratings)}
+    measured = {
+        "rmse": model.rmse(ratings),
+        "mae": model.mae(ratings),
+        "r2": model.score(ratings) if ratings.nnz > 1 else np.nan,
+    }
+    state = model._fitted()
+    users, items, *_ = ratings.align_to(
+        state.user_ids, state.item_ids, (state.n_users, state.n_items)
+    )
+    n_unknown = int(((users < 0) | (items < 0)).sum())
+    if n_unknown:
+        console.remark(f"{n_unknown:,} ratings are of users or items that the model does not know")
     console.document(
-        {"command": "evaluate", "model": str(model_path), "ratings": _size(ratings), **measured}
+        {
+            "command": "evaluate",
+            "model": str(model_path),
+            "ratings": _size(ratings) | {"n_unknown": n_unknown},
+            **measured,
+        }
     )
     console.say(table(["RMSE", "MAE", "R²"], [list(measured.values())]))
     return 0
@@ -83,10 +101,9 @@ def run_evaluate(arguments: argparse.Namespace, console: Console) -> int:
 def run_recommend(arguments: argparse.Namespace, console: Console) -> int:
     """Print or write the best items of users."""
     model = cymf.load(arguments.model_file)
-    state = model._state
+    state = model._fitted()
     if arguments.all_users:
-        rows = np.arange(len(state.user_counts))
-        users = rows if state.user_ids is None else state.user_ids.to_ids(rows)
+        users = np.arange(state.n_users) if state.user_ids is None else state.user_ids.ids
     else:
         users = _parse_ids(arguments.users, state.user_ids)
     seen = None
@@ -116,11 +133,11 @@ def run_recommend(arguments: argparse.Namespace, console: Console) -> int:
         return 0
     answers: list[tuple[Any, ...]] = []
     for part, items, scores in blocks:
-        block = list(zip(*recommendation_rows(part, items, scores), strict=True))
+        rows = list(zip(*recommendation_rows(part, items, scores), strict=True))
         if console.as_json:
-            answers += block
+            answers += rows
         else:
-            console.say(table(["user", "rank", "item", "score"], block))
+            console.say(table(["user", "rank", "item", "score"], rows))
     console.document(
         {
             "command": "recommend",

@@ -37,7 +37,7 @@ class Console:
 
     def say(self, text: str = "") -> None:
         """Print a piece of the result for people."""
-        print(text, file=sys.stderr if self.as_json else sys.stdout)
+        print(text, file=sys.stderr if self.as_json else sys.stdout, flush=True)
 
     def remark(self, text: str) -> None:
         """Print something worth knowing that is no result."""
@@ -64,7 +64,7 @@ class Progress:
         self._console = console
         self._label = label
         self._total = total
-        self._every = max(1, total // _LINES_OF_PROGRESS)
+        self._every = -(-total // _LINES_OF_PROGRESS)
         self._bar: Any = None
         self._unsaid: str | None = None
 

@@ -40,6 +40,7 @@ class _Reference:
 class _Films:
     """What the demo trains on, and what its errors are held against."""
 
+    name: str
     source: str
     split: str
     train: Ratings
@@ -63,6 +64,7 @@ class _Outcome:
 def run_demo(arguments: argparse.Namespace, console: Console) -> int:
     """Train, compare, recommend, draw and save."""
     folder: Path = arguments.output
+    folder.mkdir(parents=True, exist_ok=True)
     films = _choose_films(arguments, console)
     console.say(f"Data   {films.source}")
     console.say(f"Split  {films.split}: {films.train.nnz:,} train, {films.test.nnz:,} held out")
@@ -73,7 +75,6 @@ def run_demo(arguments: argparse.Namespace, console: Console) -> int:
     console.say(films.reference_note)
     console.say()
 
-    folder.mkdir(parents=True, exist_ok=True)
     model_file = folder / "als.cymf"
     outcomes[0].model.save(model_file)
     model = cymf.load(model_file)
@@ -131,6 +132,7 @@ def _movielens_films(*, download: bool) -> _Films:
     data = load_movielens("100k", download=download)
     train, test = next(iter(kfold(data.ratings, n_splits=5, random_state=0)))
     return _Films(
+        name=data.name,
         source=f"{data.name} from {data.source} (GroupLens, for research)",
         split="the first of the five folds of Surprise's benchmark",
         train=train,
@@ -152,6 +154,7 @@ def _generated_films() -> _Films:
     mean = np.full(test.nnz, train.values.mean())
     truth = catalogue.data.expected(test.users, test.items)
     return _Films(
+        name="generated catalogue",
         source="a generated catalogue: invented films, invented users, known truth",
         split="a random fifth is held out",
         train=train,
@@ -174,6 +177,8 @@ def _train(name: str, films: _Films, console: Console) -> _Outcome:
     with console.progress(f"{label:<16}", model.max_iter) as progress:
         model.fit(films.train, validation=films.test, callback=progress)
     seconds = time.perf_counter() - started
+    if model._state.stop_reason == "interrupted":
+        raise KeyboardInterrupt
     return _Outcome(
         model=model,
         rmse=model.rmse(films.test),
@@ -278,7 +283,8 @@ def _draw(outcomes: list[_Outcome], films: _Films, path: Path, console: Console)
         axes.plot(iterations, outcome.curve, label=type(outcome.model).__name__)
     for reference, style in zip(films.references, ("--", ":"), strict=True):
         axes.axhline(reference.rmse, color="grey", linestyle=style, label=reference.label)
-    axes.set(xlabel="iteration", ylabel="held-out RMSE", xscale="log", title=films.source)
+    axes.set(xlabel="iteration", ylabel="held-out RMSE", xscale="log", title=films.name)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.legend()
     figure.savefig(path, dpi=120)
     console.say(f"Learning curves drawn in {path}")

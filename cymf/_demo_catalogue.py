@@ -42,15 +42,15 @@ class Catalogue:
 
 
 def make_catalogue(random_state: int = 0) -> Catalogue:
-    """Generate 60,000 ratings from 1 to 5 of 600 invented films by 1,000 users."""
+    """Generate 100,000 ratings from 1 to 5 of 400 invented films by 1,000 users."""
     data = make_ratings(
         n_users=1000,
-        n_items=600,
-        n_ratings=60_000,
+        n_items=400,
+        n_ratings=100_000,
         n_factors=len(_GENRES) // 2,
-        noise=0.7,
+        noise=0.6,
         bias_scale=0.35,
-        factor_scale=0.8,
+        factor_scale=1.0,
         rating_scale=(1, 5),
         random_state=random_state,
     )

@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     console = Console(as_json=arguments.json, quiet=arguments.quiet)
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: console.remark(f"cymf: warning: {message}")
+        warnings.simplefilter("always", cymf.ConvergenceWarning)
+        warnings.showwarning = _show_warning
         try:
             code: int = arguments.run(arguments, console)
             sys.stdout.flush()
@@ -72,6 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"cymf {arguments.command}: error: {message}", file=sys.stderr)
             console.document({"error": {"type": type(error).__name__, "message": message}})
             return 1
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"cymf: warning: {message}", file=sys.stderr)
 
 
 def _message(error: Exception, debug: bool) -> str:
@@ -215,7 +220,7 @@ def _add_recommend(command: argparse.ArgumentParser, model: str) -> None:
         "--unknown",
         choices=("fallback", "raise"),
         default="fallback",
-        help="users without ratings get the items of highest bias, or it is an error (default: %(default)s)",
+        help="items of highest bias for a user without ratings, or an error (default: %(default)s)",
     )
     command.add_argument(
         "--output", type=Path, metavar="FILE", help="write a .csv or .parquet file instead"

@@ -66,19 +66,39 @@ class GeneratedRatings:
         Parameters
         ----------
         users, items : array_like of int, shape (n,)
-            Row numbers, not negative.
+            Row numbers.
 
         Returns
         -------
         ndarray of shape (n,)
+
+        Raises
+        ------
+        ValueError
+            If the shapes differ, or are not one-dimensional.
+        IndexError
+            If there is no such row.
         """
-        users, items = np.atleast_1d(np.asarray(users), np.asarray(items))
-        out = np.empty(len(users))
-        for part in _chunks(len(users)):
-            out[part] = self.global_mean + self.user_bias[users[part]] + self.item_bias[items[part]]
-            out[part] += _row_products(
-                self.user_factors, users[part], self.item_factors, items[part]
+        rows, columns = np.asarray(users), np.asarray(items)
+        if rows.ndim != 1 or rows.shape != columns.shape:
+            raise ValueError(
+                f"users has shape {rows.shape} and items {columns.shape}; expected one row number "
+                "of each for every cell"
             )
+        for what, numbers, total in (
+            ("user", rows, len(self.user_bias)),
+            ("item", columns, len(self.item_bias)),
+        ):
+            if numbers.size and not (numbers.min() >= 0 and numbers.max() < total):
+                raise IndexError(
+                    f"{what} row numbers go from {numbers.min()} to {numbers.max()}; "
+                    f"expected 0 to {total - 1}"
+                )
+        out = np.empty(len(rows))
+        for part in _chunks(len(rows)):
+            i, j = rows[part], columns[part]
+            out[part] = self.global_mean + self.user_bias[i] + self.item_bias[j]
+            out[part] += _row_products(self.user_factors, i, self.item_factors, j)
             if self.rating_scale is not None:
                 out[part] = _expected_after_rounding(out[part], self.noise, *self.rating_scale)
         return out
@@ -257,13 +277,15 @@ def _row_products(
     right: NDArray[np.float64],
     right_rows: NDArray[np.intp],
 ) -> NDArray[np.float64]:
-    return np.einsum("ij,ij->i", left[left_rows], right[right_rows])
+    products: NDArray[np.float64] = np.einsum("ij,ij->i", left[left_rows], right[right_rows])
+    return products
 
 
 def _power_law(n: int, exponent: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Probabilities that fall with a rank drawn at random."""
-    weights = (1.0 + rng.permutation(n) / (0.02 * n)) ** -exponent
-    return weights / weights.sum()
+    weights: NDArray[np.float64] = (1.0 + rng.permutation(n) / (0.02 * n)) ** -exponent
+    weights /= weights.sum()
+    return weights
 
 
 def _user_counts(

@@ -87,6 +87,14 @@ def test_scales_are_standard_deviations():
     assert np.std(data.user_factors @ data.item_factors.T) == pytest.approx(0.9, rel=0.1)
 
 
+def test_expected_of_cells_that_are_not_there():
+    data = make_ratings(5, 4, 10)
+    with pytest.raises(IndexError, match="item row numbers go from -1 to 2; expected 0 to 3"):
+        data.expected([0, 1], [2, -1])
+    with pytest.raises(ValueError, match=r"users has shape \(2,\) and items \(1,\)"):
+        data.expected([0, 1], [2])
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.4, 1.5])
 def test_expected_rounded_rating_is_the_mean_of_many_draws(noise):
     data = make_ratings(30, 20, 400, noise=noise, rating_scale=(1, 5))
