@@ -70,7 +70,7 @@ cdef int lapack_solve_row(
     cdef real* rows = diagonal + size
     cdef real* targets = rows + BATCH * size
     cdef Py_ssize_t start = 0, s, p
-    cdef double total = 0
+    cdef double total = 0, tolerance
     while start < n:
         batch = <int>min(<Py_ssize_t>BATCH, n - start)
         for s in range(batch):
@@ -86,8 +86,11 @@ cdef int lapack_solve_row(
         diagonal[p] = gram[p * size + p]
     if potrf(size, gram) != 0:
         return ROW_RANK_DEFICIENT
+    tolerance = 16 * size * (1.2e-7 if sizeof(real) == 4 else 2.3e-16)
+    if reg == 0: # as in als.pxi
+        tolerance = sqrt(tolerance)
     for p in range(size):
-        if not gram[p * size + p] * gram[p * size + p] > 16 * size * (1.2e-7 if sizeof(real) == 4 else 2.3e-16) * diagonal[p]:
+        if not gram[p * size + p] * gram[p * size + p] > tolerance * diagonal[p]:
             return ROW_RANK_DEFICIENT
     potrs(size, gram, x)
     for p in range(n_factors):

@@ -79,6 +79,8 @@ cdef int als_solve_row(
     for p in range(n_factors, n_rows):
         gram[p * width + p] = 1
     tolerance = <real>(16 * n_factors * (1.2e-7 if sizeof(real) == 4 else 2.3e-16))
+    if reg == 0: # a singular system's last pivot is rounding noise, up to 1 / the smallest earlier pivot larger than epsilon
+        tolerance = <real>sqrt(tolerance)
     if cholesky(gram, right, n_right, n_rows, width, inverse_diagonal, tolerance) >= 0:
         return ROW_RANK_DEFICIENT
     if fixed_bias != NULL:

@@ -212,7 +212,7 @@ def sgd_epoch(
                     &user_sums[user_start[i], 0], &item_sums[item_start[j], 0], sums,
                     <real>mean, <real>rate, n_factors, width, step == STEP_ADAGRAD_ROW)
             squared_error[block] = total
-            if not total <= limit * n:
+            if n > 0 and (not total <= limit * n or total - total != 0):
                 cymf_publish(&diverged[0], 1)
                 break
             cymf_publish(&user_clock[8 * i], s + 1)
