@@ -62,7 +62,7 @@ def run_fit(arguments: argparse.Namespace, console: Console) -> int:
         for words, name in (("train", "train_rmse"), ("validation", "validation_rmse"))
         if np.isfinite(last.get(name, np.nan))
     )
-    console.say(f"{model.n_iter_} iterations in {seconds:.2f} s (stopped by {stop_reason}){errors}")
+    console.say(f"{model.n_iter_} iterations in {seconds:.2f} s (stopped: {stop_reason}){errors}")
     console.say(f"saved to {arguments.output}")
     return 130 if stop_reason == "interrupted" else 0
 
@@ -106,10 +106,15 @@ def run_recommend(arguments: argparse.Namespace, console: Console) -> int:
         users = np.arange(state.n_users) if state.user_ids is None else state.user_ids.ids
     else:
         users = _parse_ids(arguments.users, state.user_ids)
+        rows = users if state.user_ids is None else state.user_ids.to_index(users)
+        unknown = users[(rows < 0) | (rows >= state.n_users)].tolist()
+        if unknown and arguments.unknown == "fallback":
+            listed = ", ".join(map(str, unknown))
+            console.remark(f"not in the model, so ranked by the items' biases: {listed}")
     seen = None
     if arguments.seen is not None:
         seen = read_ratings(arguments.seen, arguments, console)
-    blocks = (
+    answered = (
         (
             part,
             *model.recommend(
@@ -124,20 +129,20 @@ def run_recommend(arguments: argparse.Namespace, console: Console) -> int:
     )
     if arguments.output is not None:
         with RecommendationFile(arguments.output) as file:
-            for block in blocks:
-                file.write(*block)
+            for answer in answered:
+                file.write(*answer)
         console.document(
             {"command": "recommend", "n_users": len(users), "output": str(arguments.output)}
         )
         console.say(f"recommendations for {len(users):,} users written to {arguments.output}")
         return 0
     answers: list[tuple[Any, ...]] = []
-    for part, items, scores in blocks:
-        rows = list(zip(*recommendation_rows(part, items, scores), strict=True))
+    for part, items, scores in answered:
+        block = list(zip(*recommendation_rows(part, items, scores), strict=True))
         if console.as_json:
-            answers += rows
+            answers += block
         else:
-            console.say(table(["user", "rank", "item", "score"], rows))
+            console.say(table(["user", "rank", "item", "score"], block))
     console.document(
         {
             "command": "recommend",

@@ -320,8 +320,8 @@ def test_a_model_without_ratings_takes_seen(files, tmp_path, capsys):
 
 
 def test_unknown_users(model_file, capsys):
-    assert run("recommend", model_file, "--users", "nobody", "-n", 2) == 0
-    capsys.readouterr()
+    assert run("recommend", model_file, "--users", "nobody", "user-01", "-n", 2) == 0
+    assert capsys.readouterr().err.endswith("biases: nobody\n")
     assert run("recommend", model_file, "--users", "nobody", "--unknown", "raise", "--json") == 1
     out, err = capsys.readouterr()
     assert "'nobody'" in err
