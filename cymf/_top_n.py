@@ -51,9 +51,10 @@ def top_n(scores: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     columns = np.full((n_rows, n), -1, np.int64)
     values = np.full((n_rows, n), np.nan, scores.dtype)
 
-    row, column = np.nonzero(scores >= _lower_bound(scores, n)[:, None])
+    passing = np.flatnonzero(scores >= _lower_bound(scores, n)[:, None])
+    row, column = np.divmod(passing, max(1, scores.shape[1]))
     score = scores[row, column]
-    order = np.lexsort((-score, row))  # stable: nonzero has put the columns in order
+    order = np.lexsort((-score, row))  # stable, and the columns are in order
     row, column, score = row[order], column[order], score[order]
 
     start = np.searchsorted(row, np.arange(n_rows))
