@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 import threading
 import tracemalloc
@@ -17,7 +18,6 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.utils.validation import check_is_fitted
 
-from cymf import _prediction
 from cymf._errors import NotFittedError, UnknownIdError
 from cymf._ids import IdMap
 from cymf._state import FittedState
@@ -142,12 +142,17 @@ def test_predict_is_the_formula(dtype, bias, n_factors):
     np.testing.assert_array_equal(model.predict(np.column_stack([users, items])), predicted)
 
 
-def test_predict_in_blocks(monkeypatch):
-    model, _ = made_up()
-    users, items = np.arange(-1, 6), np.arange(1, 8)
-    whole = model.predict(users, items)
-    monkeypatch.setattr(_prediction, "_BLOCK_ELEMENTS", 7)
-    np.testing.assert_array_equal(model.predict(users, items), whole)
+def test_without_biases_the_unknown_is_predicted_by_the_ratings_mean():
+    model, _ = made_up(bias=False)
+    state = model._state
+    counts = state.user_counts.copy()
+    counts[2] = 0
+    model._publish(
+        dataclasses.replace(state, global_mean=0.0, rating_mean=3.25, user_counts=counts)
+    )
+    known = model.user_factors_[1] @ model.item_factors_[2]
+    expected = [3.25, 3.25, 3.25, known]
+    np.testing.assert_allclose(model.predict([99, 1, 2, 1], [2, 99, 2, 2]), expected, rtol=1e-6)
 
 
 def test_predict_memory_is_bounded():
@@ -302,6 +307,15 @@ def test_score_of_unknown_pairs():
     model, _ = made_up(ids="str")
     assert model.rmse([["nobody", "nothing"]], [4.25]) == 1.0
     assert model.mae([["nobody", "nothing"]], [2.25]) == 1.0
+
+
+def test_rows_without_ratings_score_alike_as_pairs_and_as_ratings():
+    model, _ = made_up(bias=False)
+    full = Ratings.from_matrix(np.full((6, 8), 4.25))
+    pairs = np.argwhere(np.ones((6, 8)))
+    assert model.rmse(full) == model.rmse(pairs, full.values)
+    only_unknown = full.subset(full.users == 0)
+    assert model.rmse(only_unknown) == 1.0
 
 
 def test_score_of_equal_ratings():
