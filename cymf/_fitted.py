@@ -71,7 +71,7 @@ class Fitted(Parameterized):
 
     @property
     def global_mean_(self) -> float:
-        """The mean μ that predictions start from."""
+        """The mean μ that predictions start from; 0 in a model without biases."""
         return self._fitted().global_mean
 
     @property
