@@ -52,7 +52,9 @@ def fold_errors(model: cymf.ALS | cymf.SGD, ratings: cymf.Ratings) -> tuple[np.n
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--data", default=os.environ.get("CYMF_DATA"))
     parser.add_argument("--json")
     arguments = parser.parse_args()
@@ -78,7 +80,11 @@ def main() -> None:
         figures = [PUBLISHED[dataset][f"Surprise {kind}"] for dataset in ("ml-100k", "ml-1m")]
         print(f"| Surprise {kind} (published) | {figures[0]:.3f} | {figures[1]:.3f} |")
     for label in ("ALS()", "SGD()", "als-", "sgd-"):
-        cells = [f"{row['rmse']:.4f} ± {row['spread']:.4f}" for row in rows if row["model"].startswith(label)]
+        cells = [
+            f"{row['rmse']:.4f} ± {row['spread']:.4f}"
+            for row in rows
+            if row["model"].startswith(label)
+        ]
         shown = f"`{label}`" if label.endswith(")") else f"preset `{label}…`"
         print(f"| {shown} | {' | '.join(cells)} |")
     for row in rows:

@@ -224,7 +224,10 @@ class SGD(MatrixFactorization):
         old = self._state
         growth = None
         if old is not None:
-            if old.n_factors != settings.n_factors or (old.user_bias is not None) != settings.use_bias:
+            if (
+                old.n_factors != settings.n_factors
+                or (old.user_bias is not None) != settings.use_bias
+            ):
                 raise ValueError(
                     f"the model was fitted with n_factors={old.n_factors} and "
                     f"use_bias={old.user_bias is not None}; expected the same parameters as then, or fit anew"
@@ -259,17 +262,26 @@ class SGD(MatrixFactorization):
                 user_counts=growth.user_counts,
                 item_counts=growth.item_counts,
                 ratings=growth.all if settings.store_ratings else None,
-                history={name: [*old.history[name], *values] for name, values in state.history.items()},
+                history={
+                    name: [*old.history[name], *values] for name, values in state.history.items()
+                },
                 n_iter=old.n_iter + state.n_iter,
             )
         self._publish(state)
         return self
 
     def _backs_off(self) -> bool:
-        return check_choice("on_divergence", self.on_divergence, ("raise", "back_off")) == "back_off"
+        return (
+            check_choice("on_divergence", self.on_divergence, ("raise", "back_off")) == "back_off"
+        )
 
     def _run(
-        self, settings: FitSettings, problem: Problem, loop: TrainingLoop, epochs: Epochs, tol: float
+        self,
+        settings: FitSettings,
+        problem: Problem,
+        loop: TrainingLoop,
+        epochs: Epochs,
+        tol: float,
     ) -> None:
         train_rmse = math.inf
 
@@ -282,7 +294,11 @@ class SGD(MatrixFactorization):
             if not settings.track_objective and problem.validation is None:
                 return math.nan, train_rmse, math.nan
             objective, exact_rmse, validation_rmse = settings.measure(problem, epochs.factors())
-            return objective, exact_rmse if settings.track_objective else train_rmse, validation_rmse
+            return (
+                objective,
+                exact_rmse if settings.track_objective else train_rmse,
+                validation_rmse,
+            )
 
         loop.run(step, measure, epochs.working)
 
