@@ -24,9 +24,11 @@ def id_column(values: Any, what: str) -> Any:
     Categorical and dictionary columns keep their codes, and strings are numbered chunk by chunk,
     so no column is ever expanded into one Python object per entry.
     """
+    if isinstance(values, Coded):
+        return values
     series = _as_series(values)
     if series is None:
-        return values
+        return _sized(values, what)
     import narwhals.stable.v1 as nw
 
     _reject_nulls(series, what)
@@ -46,11 +48,24 @@ def number_column(values: Any, what: str) -> NDArray[Any]:
     reject_masked(values, what)
     series = _as_series(values)
     if series is None:
-        if not hasattr(values, "__array__") and not isinstance(values, (list, tuple)):
-            values = list(values)
-        return np.asarray(values)
+        array = np.asarray(_sized(values, what))
+        if array.ndim != 1:
+            raise ValueError(f"{what} must be 1-D, one per rating; given shape {array.shape}")
+        return array
     _reject_nulls(series, what)
     return np.asarray(series.to_numpy())
+
+
+def _sized(values: Any, what: str) -> Any:
+    """A sequence of the values: iterators and the like are run through once."""
+    if isinstance(values, (list, tuple, str, bytes)) or getattr(values, "ndim", False):
+        return values
+    try:
+        return list(values)
+    except TypeError:
+        raise TypeError(
+            f"{what} must be a sequence, one entry per rating; given {values!r}"
+        ) from None
 
 
 def _as_series(values: Any) -> nw.Series[Any] | None:
@@ -85,10 +100,10 @@ def _coded(series: nw.Series[Any]) -> Coded:
         column = native.unify_dictionaries().combine_chunks()
         return Coded(column.indices.to_numpy(), column.dictionary.to_numpy(zero_copy_only=False))
     if series.implementation.is_polars():
-        codes = native.to_physical().to_numpy()
         distinct = native.unique()
-        labels = object_array([""]).repeat(int(codes.max(initial=-1)) + 1)
-        labels[distinct.to_physical().to_numpy()] = object_array(distinct.cast(str).to_list())
-        return Coded(codes, labels)
+        numbers = distinct.to_physical().to_numpy()
+        labels = np.zeros(int(numbers.max()) + 1 if len(numbers) else 0, dtype=object)
+        labels[numbers] = object_array(distinct.cast(str).to_list())
+        return Coded(native.to_physical().to_numpy(), labels)
     encoder = IdEncoder()
     return Coded(encoder.encode(series.to_list()), encoder.labels())
