@@ -11,7 +11,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from cymf._column_choice import ColumnChoice, Columns, Positions, locate_columns
 from cymf._id_columns import Coded, IdEncoder
+from cymf._ratings_checks import naive_utc
 
 __all__ = ["read_text"]
 
@@ -277,8 +278,7 @@ def _is_finite(field: str) -> bool:
 
 
 def _moment(field: str) -> datetime:
-    moment = datetime.fromisoformat(field.strip())
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    return naive_utc(datetime.fromisoformat(field.strip()))
 
 
 def _is_moment(field: str) -> bool:

@@ -106,6 +106,13 @@ def test_strings_of_any_dtype_become_python_strings(values):
     assert codes.tolist() == [1, 0, 1]
 
 
+@pytest.mark.parametrize("values", [np.array(["b", "a"]), np.array([b"b", b"a"])])
+def test_maps_take_strings_of_any_dtype(values):
+    id_map = IdMap(values)
+    assert id_map.ids.tolist() == ["b", "a"]
+    assert id_map.to_index(values[::-1]).tolist() == [1, 0]
+
+
 def test_numpy_string_dtype():
     dtypes = getattr(np, "dtypes", None)
     if not hasattr(dtypes, "StringDType"):

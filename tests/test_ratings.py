@@ -478,10 +478,21 @@ def test_timestamps_keep_their_kind():
         ([0.5, 1.5], np.float64),
         (np.array(["2020-01-02", "2020-01-01"], "M8[D]"), "M8[D]"),
         ([datetime.datetime(2020, 1, 1), datetime.datetime(2021, 1, 1)], "M8[us]"),
+        ([datetime.date(2020, 1, 1), datetime.date(2021, 1, 1)], "M8[us]"),
     ):
         assert Ratings.from_triplets([1, 2], [1, 2], [1, 2], timestamps=times).timestamps.dtype == (
             np.dtype(dtype)
         )
+
+
+def test_moments_with_a_time_zone_are_put_in_utc():
+    import datetime
+
+    zone = datetime.timezone(datetime.timedelta(hours=2))
+    times = [datetime.datetime(2020, 1, 1, 1, tzinfo=zone), datetime.datetime(2020, 1, 1)]
+    ratings = Ratings.from_triplets([1, 2], [1, 2], [1, 2], timestamps=times)
+    expected = np.array(["2019-12-31T23", "2020-01-01T00"], "M8[us]")
+    np.testing.assert_array_equal(ratings.timestamps, expected)
 
 
 def test_row_numbers_must_fit_the_shape():

@@ -216,6 +216,7 @@ def test_times_of_every_kind(write):
         ("1,a,3\n1, ,1\n", 2, "the item id is missing"),
         ("1,2,3,4\n1,3,1,\n", 2, "the timestamp is '', not a number"),
         ("1,2,3,2020-01-01\n1,3,1,yesterday\n", 2, "the timestamp is 'yesterday', not a date"),
+        ("user,item,rating,time\n1,2,3\n", 2, "expected 4 fields separated by ',', found 3"),
         ("1,2,3,soon\n", 1, "'soon' is neither a number nor a date and time"),
         ('1,2,3\n1,"2,3\n', 2, "found 2"),
         ('1,2,3\n4,"5\n6",7\n', 2, "found 2"),
@@ -233,6 +234,21 @@ def test_malformed_lines_are_named(write, text, line, reason, monkeypatch):
         else:
             assert str(caught.value).startswith(f"{path}, line {line}: ")
             assert reason in str(caught.value)
+
+
+def test_quoted_line_breaks_are_refused(write):
+    path = write("ratings.csv", 'user,rating,item\n1,2,"a\nb,3,c"\n')
+    with pytest.raises(ValueError, match=r"lines 2 to 3: a quoted field contains a line break"):
+        Ratings.from_file(path)
+
+
+def test_strings_are_numbered_over_chunks(write, monkeypatch):
+    monkeypatch.setattr(_text_reader, "_LINES", 2)
+    text = "".join(f"u{k % 3},i{k},{k}\n" for k in range(9))
+    ratings = Ratings.from_file(write("ratings.csv", text))
+    assert sorted(rows(ratings), key=lambda row: row[2]) == [
+        (f"u{k % 3}", f"i{k}", k) for k in range(9)
+    ]
 
 
 def test_long_lines_are_shown_in_part(write):
