@@ -29,7 +29,23 @@ CYMF_INLINE VEC NAME(fma)(VEC a, VEC b, VEC c) { for (int l = 0; l < LANES; ++l)
 CYMF_INLINE VEC NAME(fnma)(VEC a, VEC b, VEC c) { for (int l = 0; l < LANES; ++l) c.lane[l] -= a.lane[l] * b.lane[l]; return c; }
 #endif
 
-/* Sum of the lanes, halves folded pairwise: a fixed order, whatever the level. */
+/* Sum of the lanes, the upper half added to the lower until one is left: a fixed order, whatever the compiler. */
+#if CYMF_HAVE_SHUFFLE
+typedef REAL NAME(cymf_vec16) __attribute__((vector_size(16)));
+
+CYMF_INLINE REAL NAME(sum_lanes)(VEC a) {
+#if CYMF_VECTOR_BYTES == 64
+  REAL __attribute__((vector_size(32))) b = UPPER_AND_LOWER_64(a);
+  NAME(cymf_vec16) c = UPPER_AND_LOWER_32(b);
+#elif CYMF_VECTOR_BYTES == 32
+  NAME(cymf_vec16) c = UPPER_AND_LOWER_32(a);
+#else
+  NAME(cymf_vec16) c = a;
+#endif
+  return sizeof(REAL) == 4 ? (c[0] + c[sizeof(c) / sizeof(REAL) - 2]) + (c[1] + c[sizeof(c) / sizeof(REAL) - 1])
+                           : c[0] + c[1];
+}
+#else
 CYMF_INLINE REAL NAME(sum_lanes)(VEC a) {
   REAL lane[CYMF_VECTOR_BYTES / sizeof(REAL)];
   NAME(store)(lane, a);
@@ -37,6 +53,7 @@ CYMF_INLINE REAL NAME(sum_lanes)(VEC a) {
     for (int l = 0; l < half; ++l) lane[l] += lane[l + half];
   return lane[0];
 }
+#endif
 
 /* ---- products of rows; n is a multiple of LANES, rows are padded by zeros -------------------- */
 

@@ -36,6 +36,12 @@
 #define CYMF_LIKELY(condition) (condition)
 #endif
 
+#if CYMF_VECTOR_EXTENSIONS && (defined(__clang__) || __GNUC__ >= 12)
+#define CYMF_HAVE_SHUFFLE 1
+#else
+#define CYMF_HAVE_SHUFFLE 0
+#endif
+
 /* Ask for every cache line of a row that will be read soon. */
 CYMF_INLINE void cymf_prefetch_row(const void *row, ptrdiff_t bytes) {
   for (ptrdiff_t b = 0; b < bytes; b += 64) CYMF_PREFETCH((const char *)row + b);

@@ -1,0 +1,116 @@
+"""Which column of a file is which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+__all__ = ["AUTO", "ColumnChoice", "Columns", "Positions", "locate_columns"]
+
+AUTO = "auto"
+
+# Common names, compared without case and punctuation; the first that occurs is taken.
+_NAMES = {
+    "user": ("user", "userid", "uid"),
+    "item": ("item", "itemid", "iid", "movie", "movieid"),
+    "rating": ("rating", "ratings", "score"),
+    "weight": ("weight", "weights"),
+    "timestamp": ("timestamp", "timestamps", "time", "unixtime"),
+}
+
+
+class ColumnChoice(NamedTuple):
+    """What the caller said about the columns: a name, a position, AUTO, or None for none."""
+
+    user: str | int
+    item: str | int
+    rating: str | int
+    weight: str | int | None
+    timestamp: str | int | None
+
+
+class Positions(NamedTuple):
+    """Where the columns were found."""
+
+    user: int
+    item: int
+    rating: int
+    weight: int | None
+    timestamp: int | None
+
+
+class Columns(NamedTuple):
+    """What a reader found, named as `Ratings.from_triplets` names it."""
+
+    users: Any
+    items: Any
+    values: Any
+    weights: Any
+    timestamps: Any
+
+
+def locate_columns(
+    choice: ColumnChoice, names: Sequence[str] | None, count: int, source: object
+) -> Positions:
+    """Positions of the chosen columns among `count`, whose names are None if they have none."""
+    found: dict[str, int | None] = {}
+    for role, column in choice._asdict().items():
+        if column is None:
+            if role in ("user", "item", "rating"):
+                raise ValueError(f"{role} must name a column or give its position; given None")
+            found[role] = None
+        elif column == AUTO:
+            found[role] = _find(role, choice, names, count, source)
+        elif isinstance(column, str):
+            if names is None:
+                raise ValueError(
+                    f"{source} has no header line in which to find {role}={column!r}: give the "
+                    f"column's position (from 0), or header=True if its first line is one"
+                )
+            if column not in names:
+                raise ValueError(
+                    f"{source} has no column {column!r} for {role}: its columns are "
+                    f"{_listed(names)}"
+                )
+            found[role] = list(names).index(column)
+        else:
+            if not 0 <= column < count:
+                raise ValueError(
+                    f"{source} has {count} columns, positions 0 to {count - 1}: {role}={column} "
+                    f"is none of them"
+                )
+            found[role] = int(column)
+    used = [position for position in found.values() if position is not None]
+    if len(set(used)) < len(used):
+        raise ValueError(f"{source}: the same column was chosen twice: {found}")
+    return Positions(**found)  # type: ignore[arg-type]
+
+
+def _find(
+    role: str, choice: ColumnChoice, names: Sequence[str] | None, count: int, source: object
+) -> int | None:
+    if names is None:
+        if role in ("user", "item", "rating"):
+            place = ("user", "item", "rating").index(role)
+            if place >= count:
+                raise ValueError(
+                    f"{source} has {count} columns: expected at least user, item and rating. "
+                    f"If they are separated by something else, give separator"
+                )
+            return place
+        standard = (choice.user, choice.item, choice.rating) == (AUTO, AUTO, AUTO)
+        return 3 if role == "timestamp" and standard and count > 3 else None
+    plain = ["".join(filter(str.isalnum, name.lower())) for name in names]
+    for name in _NAMES[role]:
+        if name in plain:
+            return plain.index(name)
+    if role in ("weight", "timestamp"):
+        return None
+    raise ValueError(
+        f"{source} has no column that is plainly the {role}: its columns are {_listed(names)}; "
+        f"say which one by {role}=…"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names)

@@ -1,0 +1,248 @@
+"""From what a caller asks about (ids, row numbers, pairs, tables of ratings) to row numbers.
+
+A row number of -1 stands for an id that the model does not know.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from cymf._errors import UnknownIdError
+from cymf._id_columns import as_id_array, check_labels
+from cymf._top_n import Exclusions
+from cymf.ratings import Ratings, as_ratings
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from cymf._ids import IdMap
+    from cymf._state import FittedState
+
+__all__ = [
+    "Axis",
+    "By",
+    "Observations",
+    "Unknown",
+    "allowed_items",
+    "broadcast_pairs",
+    "check_choice",
+    "observations",
+    "ids_of",
+    "rows_of",
+    "seen_exclusions",
+    "split_pairs",
+]
+
+By = Literal["id", "index"]
+Unknown = Literal["fallback", "raise"]
+
+
+class Axis(NamedTuple):
+    """One side of the matrix: its users or its items."""
+
+    what: Literal["user", "item"]
+    ids: IdMap | None
+    counts: np.ndarray  # training ratings of each row
+
+    @classmethod
+    def users(cls, state: FittedState) -> Axis:
+        return cls("user", state.user_ids, state.user_counts)
+
+    @classmethod
+    def items(cls, state: FittedState) -> Axis:
+        return cls("item", state.item_ids, state.item_counts)
+
+
+class Observations(NamedTuple):
+    """Ratings to compare predictions with, in row numbers of the model."""
+
+    users: np.ndarray
+    items: np.ndarray
+    values: np.ndarray  # float64
+    weights: np.ndarray | None
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r}; expected one of {', '.join(map(repr, choices))}")
+
+
+def rows_of(
+    values: ArrayLike,
+    axis: Axis,
+    *,
+    by: By = "id",
+    unknown: Unknown = "fallback",
+) -> np.ndarray:
+    """Return the row number of each value, -1 where the model does not know it.
+
+    Raises
+    ------
+    UnknownIdError
+        If ``unknown="raise"`` and a value is not known: it does not occur, or its row had no
+        training ratings.
+    IndexError
+        If ``by="index"`` and a row number is not in the matrix.
+    TypeError, ValueError
+        If the values cannot be ids of this model, or are not a scalar or one-dimensional.
+    """
+    check_choice("by", by, ("id", "index"))
+    check_choice("unknown", unknown, ("fallback", "raise"))
+    n_dimensions = np.ndim(values)
+    if n_dimensions > 1:
+        raise ValueError(
+            f"{axis.what}s has {n_dimensions} dimensions; expected a scalar or one dimension"
+        )
+    listed: Any = values if n_dimensions == 1 else [values]
+    if by == "index":
+        rows = _row_numbers(listed, axis, f"by='index' takes row numbers of {axis.what}s")
+        outside = np.flatnonzero((rows < 0) | (rows >= len(axis.counts)))
+        if len(outside):
+            raise IndexError(
+                f"{axis.what} index {rows[outside[0]]} is out of range; "
+                f"expected 0 to {len(axis.counts) - 1}"
+            )
+    elif axis.ids is None:
+        rows = _row_numbers(
+            listed, axis, f"the model was fitted to a matrix, where {axis.what} ids are row numbers"
+        )
+        rows[(rows < 0) | (rows >= len(axis.counts))] = -1
+    else:
+        rows = axis.ids.to_index(listed, axis.what)
+    if unknown == "raise":
+        _require_known(rows, listed, axis)
+    return rows
+
+
+def _row_numbers(values: Any, axis: Axis, expectation: str) -> np.ndarray:
+    name = f"{axis.what}s"
+    numbers = check_labels(as_id_array(values, name), name, lambda position: position)
+    if numbers.dtype.kind != "i":
+        raise TypeError(f"{name} are strings, the first is {numbers[0]!r}; {expectation}")
+    return np.array(numbers)
+
+
+def _require_known(rows: np.ndarray, values: Any, axis: Axis) -> None:
+    unknown = rows < 0
+    unknown[~unknown] = axis.counts[rows[~unknown]] == 0
+    if not unknown.any():
+        return
+    first = list(values)[int(np.argmax(unknown))]
+    first = first.item() if isinstance(first, np.generic) else first
+    number = int(unknown.sum())
+    others = f" ({number} of the {len(rows)} {axis.what}s asked for)" if number > 1 else ""
+    raise UnknownIdError(f"{axis.what} {first!r} has no training ratings{others}")
+
+
+def ids_of(rows: np.ndarray, axis: Axis, by: By) -> np.ndarray:
+    """Return the ids of rows; -1 stays -1, or becomes "" among ids that are strings."""
+    return rows if by == "index" or axis.ids is None else axis.ids.to_ids(rows)
+
+
+def split_pairs(pairs: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the two columns of an (n, 2) array, list or table of (user, item)."""
+    array = np.asarray(pairs)
+    if array.dtype.kind in "US" and isinstance(pairs, (list, tuple)):
+        array = np.asarray(pairs, dtype=object)  # NumPy has made (1, "x") two strings
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise ValueError(
+            f"got one argument of shape {array.shape}; expected users and items, or pairs of "
+            "shape (n, 2) with one user and one item each"
+        )
+    return array[:, 0], array[:, 1]
+
+
+def broadcast_pairs(
+    users: np.ndarray, items: np.ndarray, users_ndim: int, items_ndim: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Repeat the scalar side of a query; two arrays must be equally long."""
+    if users_ndim == items_ndim == 1 and len(users) != len(items):
+        raise ValueError(
+            f"got {len(users)} users and {len(items)} items; expected equally many, pair by "
+            "pair, or a single user or item for all of the others"
+        )
+    n_pairs = len(items) if users_ndim == 0 else len(users)
+    return np.broadcast_to(users, n_pairs), np.broadcast_to(items, n_pairs)
+
+
+def observations(state: FittedState, X: Any, y: Any, sample_weight: Any) -> Observations:
+    """Return what ``fit`` would take (`X`, or pairs and `y`) in row numbers of the model."""
+    if y is None:
+        if sample_weight is not None:
+            raise ValueError(
+                "sample_weight is given without y; expected the weights of a matrix or table "
+                "inside Ratings(weights=...)"
+            )
+        users, items, values, weights = as_ratings(X).align_to(
+            state.user_ids, state.item_ids, (state.n_users, state.n_items)
+        )
+    else:
+        user_ids, item_ids = split_pairs(X)
+        users = rows_of(user_ids, Axis.users(state))
+        items = rows_of(item_ids, Axis.items(state))
+        values, weights = np.asarray(y, np.float64), sample_weight
+        if values.shape != users.shape:
+            raise ValueError(
+                f"y has shape {values.shape}; expected {users.shape}, a rating for each pair"
+            )
+    return Observations(users, items, np.asarray(values, np.float64), weights)
+
+
+def seen_exclusions(
+    state: FittedState, seen: Any, rows: np.ndarray, users: Any, by: By
+) -> Exclusions:
+    """Return the items each asked user has rated, by `seen` or else by the training ratings.
+
+    Users and items of a Ratings `seen` are matched by their ids, so that it may know users whom
+    the model does not know. A sparse matrix `seen` has the rows and columns of the model.
+    """
+    shape = (state.n_users, state.n_items)
+    if seen is None:
+        seen = state.ratings
+        if seen is None:
+            raise ValueError(
+                "exclude_seen=True needs the training ratings, but this model was made or saved "
+                "with store_ratings=False; give them as seen=, or set exclude_seen=False"
+            )
+    elif sp.issparse(seen):
+        if seen.shape != shape:
+            raise ValueError(
+                f"seen has shape {seen.shape}; expected {shape}, the users and items of the model"
+            )
+        csr = sp.csr_array(seen)
+        return Exclusions(rows, csr.indptr, csr.indices)
+    elif not isinstance(seen, Ratings):
+        raise TypeError(
+            f"seen is a {type(seen).__name__}; expected Ratings or a scipy sparse matrix of the "
+            "shape of the model"
+        )
+    view = seen.csr(seen.values.dtype)
+    same_ids = seen.user_ids is state.user_ids and seen.item_ids is state.item_ids
+    if same_ids and seen.shape == shape:
+        return Exclusions(rows, view.indptr, view.indices)
+    items = seen.align_to(state.user_ids, state.item_ids, shape)[1]
+    if by == "index":
+        users = ids_of(rows, Axis.users(state), "id")
+    seen_rows = rows_of(users, Axis("user", seen.user_ids, seen.user_counts))
+    known = items >= 0
+    known_before = np.concatenate([[0], np.cumsum(known)])
+    return Exclusions(seen_rows, known_before[view.indptr], items[known])
+
+
+def allowed_items(
+    state: FittedState, candidates: Any, forbidden: Any, by: By, unknown: Unknown
+) -> np.ndarray | None:
+    """Return the items that may be recommended, rising, or None for all of them."""
+    if candidates is None and forbidden is None:
+        return None
+    axis = Axis.items(state)
+    allowed = np.full(state.n_items, candidates is None)
+    for items, verdict in ((candidates, True), (forbidden, False)):
+        if items is not None:
+            rows = rows_of(items, axis, by=by, unknown=unknown)
+            allowed[rows[rows >= 0]] = verdict
+    return np.flatnonzero(allowed)

@@ -1,0 +1,121 @@
+"""Files and tables, read into columns of users, items and ratings."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from cymf._column_choice import AUTO, ColumnChoice, Columns, locate_columns
+from cymf._text_reader import read_text
+
+__all__ = ["read_file", "read_table"]
+
+
+def read_file(
+    path: Path,
+    *,
+    user: str | int,
+    item: str | int,
+    rating: str | int,
+    weight: str | int | None,
+    timestamp: str | int | None,
+    separator: str | None,
+    header: bool | None,
+    skip_lines: int,
+    encoding: str,
+) -> Any:
+    """Columns, or a sparse matrix, read from a file; see `Ratings.from_file`."""
+    choice = ColumnChoice(user, item, rating, weight, timestamp)
+    if not path.exists():
+        raise FileNotFoundError(f"no such file: {path}")
+    if path.suffix == ".npz":
+        return _read_npz(path, choice)
+    if path.suffix in (".parquet", ".pq"):
+        return _read_parquet(path, choice)
+    return read_text(path, choice, separator, header, skip_lines, encoding)
+
+
+def read_table(
+    table: Any, user: str, item: str, rating: str, weight: str | None, timestamp: str | None
+) -> Columns:
+    """Columns of a pandas, polars or Arrow table; see `Ratings.from_table`."""
+    import narwhals.stable.v1 as nw
+
+    try:
+        frame = nw.from_native(table, eager_only=True)
+    except TypeError:
+        raise TypeError(
+            f"table must be a pandas, polars or Arrow table in memory; given "
+            f"{type(table).__module__}.{type(table).__name__} (collect() a lazy one first; for "
+            f"columns that are no table use Ratings.from_triplets)"
+        ) from None
+    names = frame.columns
+    chosen = {
+        "user": user,
+        "item": item,
+        "rating": rating,
+        "weight": weight,
+        "timestamp": timestamp,
+    }
+    for role, name in chosen.items():
+        if name is not None and name not in names:
+            listed = ", ".join(repr(other) for other in names)
+            raise ValueError(
+                f"the table has no column {name!r} for {role}: its columns are {listed}; "
+                f"say which one by {role}=…"
+            )
+    return Columns(*(None if name is None else frame[name] for name in chosen.values()))
+
+
+def _read_npz(path: Path, choice: ColumnChoice) -> Any:
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a single array")
+        with archive:
+            names = archive.files
+            if {"format", "shape", "data"} <= set(names):
+                if choice != ColumnChoice(AUTO, AUTO, AUTO, AUTO, AUTO):
+                    raise ValueError("it holds a sparse matrix, which has no columns to choose")
+                return sparse.load_npz(path)
+            places = locate_columns(choice, names, len(names), path)
+            return Columns(*(None if at is None else archive[names[at]] for at in places))
+    except (zipfile.BadZipFile, EOFError, OSError, KeyError) as damage:
+        raise ValueError(f"{path} is damaged or not an .npz file: {damage}") from damage
+    except ValueError as problem:
+        if str(path) in str(problem):
+            raise
+        reason = str(problem)
+        if "allow_pickle" in reason:
+            reason = "it holds Python objects: save strings as arrays of dtype 'U' instead"
+        raise ValueError(f"{path}: {reason}") from problem
+
+
+def _read_parquet(path: Path, choice: ColumnChoice) -> Columns:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise ImportError(
+            f"reading {path.name} needs pyarrow, which is not installed: "
+            f'pip install "cymf[parquet]"'
+        ) from None
+    try:
+        schema = pq.read_schema(path)
+        places = locate_columns(choice, schema.names, len(schema.names), path)
+        names = [None if at is None else schema.names[at] for at in places]
+        strings = [
+            name
+            for name in names[:2]
+            if pa.types.is_string(schema.field(name).type)
+            or pa.types.is_large_string(schema.field(name).type)
+        ]
+        chosen = [name for name in names if name is not None]
+        table = pq.read_table(path, columns=chosen, read_dictionary=strings)
+    except pa.ArrowException as damage:
+        raise ValueError(f"{path} is damaged or not a Parquet file: {damage}") from damage
+    return Columns(*(None if name is None else table.column(name) for name in names))

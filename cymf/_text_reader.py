@@ -1,0 +1,276 @@
+"""Delimited text, read by NumPy's compiled reader in chunks of lines.
+
+A chunk that the compiled reader refuses is examined line by line in Python, either to find that an
+id column holds strings after all, or to say which line is malformed and why.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cymf._column_choice import ColumnChoice, Columns, Positions, locate_columns
+from cymf._id_columns import Coded, IdEncoder
+
+__all__ = ["read_text"]
+
+_LINES = 1 << 16  # read at once
+_QUOTING = (",", ";")  # separators whose fields may be quoted, as in CSV
+_STAND_IN = "\x1f"  # for separators of several characters, which the compiled reader lacks
+_NUMPY_TYPES = {"int": "i8", "float": "f8", "str": "O", "datetime": "O", "unused": "U1"}
+_INTEGER = re.compile(r"\s*(?:0|-?[1-9][0-9]{0,18})\s*")  # as str(int) writes it: nothing is lost
+_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
+
+
+def read_text(
+    path: Path,
+    choice: ColumnChoice,
+    separator: str | None,
+    header: bool | None,
+    skip_lines: int,
+    encoding: str,
+) -> Columns:
+    """Columns of a text file with one rating a line; see `Ratings.from_file`."""
+    if encoding.lower().replace("-", "") == "utf8":
+        encoding = "utf-8-sig"  # the same, and does without a byte order mark
+    try:
+        with path.open(encoding=encoding) as file:
+            return _read_lines(file, path, choice, separator, header, skip_lines)
+    except UnicodeDecodeError as problem:
+        raise ValueError(
+            f"{path} is not {problem.encoding} text (byte {problem.object[problem.start]:#04x}): "
+            f"give its encoding, for instance encoding='latin-1'"
+        ) from problem
+
+
+def _read_lines(
+    file: Iterator[str],
+    path: Path,
+    choice: ColumnChoice,
+    separator: str | None,
+    header: bool | None,
+    skip_lines: int,
+) -> Columns:
+    number = skip_lines
+    for opening in itertools.islice(file, skip_lines, None):
+        number += 1
+        if not opening.isspace():
+            break
+    else:
+        raise ValueError(f"{path} holds no ratings: there is nothing to read")
+    if separator is None:
+        separator = _find_separator(opening, path)
+    fields = _split(opening, separator)
+    if header is None:
+        header = not any(_NUMBER.fullmatch(field) for field in fields)
+    names = [field.strip() for field in fields] if header else None
+    reader = _LineReader(
+        path, separator, len(fields), locate_columns(choice, names, len(fields), path)
+    )
+    lines = file if header else itertools.chain([opening], file)
+    first = number + 1 if header else number
+    while chunk := list(itertools.islice(lines, _LINES)):
+        reader.read(chunk, first)
+        first += len(chunk)
+    return reader.columns()
+
+
+class _LineReader:
+    """Takes chunks of lines and gives columns; knows what kind of thing each column holds."""
+
+    def __init__(self, path: Path, separator: str, n_fields: int, places: Positions) -> None:
+        self.path = path
+        self.separator = separator
+        self.n_fields = n_fields
+        self.places = {role: at for role, at in places._asdict().items() if at is not None}
+        self.kinds = {"user": "int", "item": "int", "rating": "float", "weight": "float"}
+        self.encoders = {"user": IdEncoder(), "item": IdEncoder()}
+        self.parts: dict[str, list[NDArray[Any]]] = {role: [] for role in self.places}
+
+    def read(self, lines: list[str], first: int) -> None:
+        """Take a chunk whose first line has the number `first`."""
+        filled = [line for line in lines if not line.isspace()]
+        if not filled:
+            return
+        if "timestamp" in self.places and "timestamp" not in self.kinds:
+            self._meet_timestamp(lines, first)
+        if self._may_lose_digits(filled):
+            self._examine(lines, first)
+        while True:
+            try:
+                found = self._parse(filled)
+                break
+            except ValueError as refusal:
+                if not self._examine(lines, first):
+                    last = first + len(lines) - 1
+                    raise ValueError(f"{self.path}, lines {first} to {last}: {refusal}") from None
+        for role, column in found.items():
+            self.parts[role].append(column)
+
+    def columns(self) -> Columns:
+        """Everything read."""
+        if not self.parts["rating"]:
+            raise ValueError(f"{self.path} holds no ratings: there is no line after the header")
+        found: dict[str, Any] = {role: np.concatenate(parts) for role, parts in self.parts.items()}
+        for role in ("user", "item"):
+            if self.kinds[role] == "str":
+                found[role] = Coded(found[role], self.encoders[role].labels())
+        return Columns(*(found.get(role) for role in Positions._fields))
+
+    def _parse(self, lines: list[str]) -> dict[str, Any]:
+        """Columns of lines that are not blank; ValueError if anything is wrong with them."""
+        kinds = ["unused"] * self.n_fields
+        for role, at in self.places.items():
+            kinds[at] = self.kinds[role]
+        separator: str | None = self.separator
+        if separator == " ":
+            separator = None
+        elif len(self.separator) > 1:
+            lines = [line.replace(self.separator, _STAND_IN) for line in lines]
+            separator = _STAND_IN
+        records = np.loadtxt(
+            lines,
+            dtype=[(f"{k}", _NUMPY_TYPES[kind]) for k, kind in enumerate(kinds)],
+            delimiter=separator,
+            comments=None,
+            quotechar='"' if separator in _QUOTING else None,
+            ndmin=1,
+        )
+        if len(records) != len(lines):
+            raise ValueError("a quoted field contains a line break")
+        found: dict[str, Any] = {}
+        for role, at in self.places.items():
+            column, kind = records[f"{at}"], self.kinds[role]
+            if kind == "str":
+                ids = [text.strip() for text in column.tolist()]
+                if "" in ids:
+                    raise ValueError(f"a {role} id is missing")
+                column = self.encoders[role].encode(ids)
+            elif kind == "datetime":
+                column = np.array([_moment(text) for text in column.tolist()], "datetime64[us]")
+            elif kind == "float" and not np.isfinite(column).all():
+                raise ValueError(f"a {role} is not finite")
+            found[role] = np.array(column)  # not a view that keeps the whole record alive
+        return found
+
+    def _may_lose_digits(self, lines: list[str]) -> bool:
+        """Whether some field may be an integer written with a needless 0 or +, such as 007."""
+        if self.kinds["user"] == self.kinds["item"] == "str":
+            return False
+        text = "".join(("\n", *lines))
+        leads = {"\n", self.separator, " ", "\t", '"'}
+        return any(
+            lead in text
+            and (lead + "+" in text or re.search(re.escape(lead) + "(?:-?0[0-9]|-0)", text))
+            for lead in leads
+        )
+
+    def _examine(self, lines: list[str], first: int) -> bool:
+        """Whether a column holds something else than thought so far; raises at a malformed line."""
+        kinds = dict(self.kinds)
+        for number, line in enumerate(lines, first):
+            if line.isspace():
+                continue
+            fields = _split(line, self.separator)
+            if len(fields) != self.n_fields:
+                self._refuse(
+                    number,
+                    line,
+                    f"expected {self.n_fields} fields separated by {self.separator!r}, "
+                    f"found {len(fields)}",
+                )
+            for role, at in self.places.items():
+                field, kind = fields[at], self.kinds[role]
+                if role in ("user", "item"):
+                    if not field.strip():
+                        self._refuse(number, line, f"the {role} id is missing")
+                    if kind == "int" and not _is_integer(field):
+                        kinds[role] = "str"
+                elif kind == "float" and not _is_finite(field):
+                    self._refuse(number, line, f"the {role} is {field.strip()!r}, not a number")
+                elif kind == "int" and not _is_integer(field):
+                    if not _is_finite(field):
+                        self._refuse(number, line, f"the {role} is {field.strip()!r}, not a number")
+                    kinds[role] = "float"
+                elif kind == "datetime" and not _is_moment(field):
+                    self._refuse(number, line, f"the {role} is {field.strip()!r}, not a date")
+        changed = kinds != self.kinds
+        for role in ("user", "item"):
+            if kinds[role] != self.kinds[role]:
+                self.parts[role] = [
+                    self.encoders[role].encode([str(number) for number in part.tolist()])
+                    for part in self.parts[role]
+                ]
+        self.kinds = kinds
+        return changed
+
+    def _meet_timestamp(self, lines: list[str], first: int) -> None:
+        """Learn from the first record how timestamps are written."""
+        number, line = next((n, line) for n, line in enumerate(lines, first) if not line.isspace())
+        fields = _split(line, self.separator)
+        self.kinds["timestamp"] = "int"
+        if len(fields) != self.n_fields:
+            return
+        field = fields[self.places["timestamp"]]
+        if _is_moment(field) and not _is_finite(field):
+            self.kinds["timestamp"] = "datetime"
+        elif not _is_finite(field):
+            self._refuse(
+                number,
+                line,
+                f"{field.strip()!r} is neither a number nor a date and time as ISO 8601 writes "
+                f"them; timestamp=None leaves that column out",
+            )
+
+    def _refuse(self, number: int, line: str, reason: str) -> NoReturn:
+        shown = line.strip("\r\n")
+        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        raise ValueError(f"{self.path}, line {number}: {reason}: {shown!r}")
+
+
+def _find_separator(line: str, path: Path) -> str:
+    usual = {".csv": (",", ";", "\t"), ".tsv": ("\t",)}.get(path.suffix, ())
+    for separator in (*usual, "::", "\t", ",", ";", "|", " "):
+        if separator in line.strip():
+            return separator
+    raise ValueError(
+        f"{path}: cannot tell what separates the columns of {line.strip()[:80]!r}: give separator"
+    )
+
+
+def _split(line: str, separator: str) -> list[str]:
+    if separator == " ":
+        return line.split()
+    if separator in _QUOTING and '"' in line:
+        return next(csv.reader([line], delimiter=separator))
+    return line.rstrip("\r\n").split(separator)
+
+
+def _is_integer(field: str) -> bool:
+    return bool(_INTEGER.fullmatch(field)) and abs(int(field)) <= np.iinfo(np.int64).max
+
+
+def _is_finite(field: str) -> bool:
+    return bool(_NUMBER.fullmatch(field)) and math.isfinite(float(field))
+
+
+def _moment(field: str) -> datetime:
+    moment = datetime.fromisoformat(field.strip())
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def _is_moment(field: str) -> bool:
+    try:
+        _moment(field)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,497 @@
+"""Splitting ratings into train and test, and measuring predictions of ratings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cymf._compressed import compress
+from cymf.ratings import Ratings
+
+__all__ = [
+    "cross_validate",
+    "kfold",
+    "leave_k_out",
+    "leave_latest_out",
+    "mae",
+    "random_split",
+    "rmse",
+    "temporal_split",
+]
+
+RandomState = int | np.random.Generator | None
+
+
+def random_split(
+    ratings: Ratings, test_size: float = 0.2, random_state: RandomState = 0
+) -> tuple[Ratings, Ratings]:
+    """Draw test ratings at random from all of them.
+
+    The draw is made over the ratings in storage order, so it does not depend on the order in which
+    they came.
+
+    Parameters
+    ----------
+    ratings : Ratings
+        What to split.
+    test_size : float or int, default=0.2
+        Share of the ratings (between 0 and 1, rounded to whole ratings), or their number.
+    random_state : int, numpy.random.Generator or None, default=0
+        Seed, or source of random numbers; None: different at every call.
+
+    Returns
+    -------
+    train, test : Ratings
+        Both with the shape and ids of `ratings`.
+
+    Raises
+    ------
+    ValueError
+        If either part would be empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cymf.ratings import Ratings
+    >>> from cymf.evaluation import random_split
+    >>> train, test = random_split(Ratings.from_matrix(np.ones((5, 4))), test_size=0.25)
+    >>> train.nnz, test.nnz, test.shape
+    (15, 5, (5, 4))
+    """
+    _check_ratings(ratings)
+    count = _test_count(test_size, ratings.nnz)
+    drawn = _generator(random_state).choice(ratings.nnz, count, replace=False, shuffle=False)
+    mask = np.zeros(ratings.nnz, dtype=bool)
+    mask[drawn] = True
+    return _parts(ratings, mask)
+
+
+def leave_k_out(
+    ratings: Ratings, k: int = 1, random_state: RandomState = 0
+) -> tuple[Ratings, Ratings]:
+    """Draw k test ratings of every user who has more than k.
+
+    Users with k ratings or fewer keep all of them in train. Every set of k of a user's ratings is
+    equally likely; the draw does not depend on the order in which the ratings came.
+
+    Parameters
+    ----------
+    ratings : Ratings
+        What to split.
+    k : int, default=1
+        Test ratings per user.
+    random_state : int, numpy.random.Generator or None, default=0
+        Seed, or source of random numbers; None: different at every call.
+
+    Returns
+    -------
+    train, test : Ratings
+        Both with the shape and ids of `ratings`.
+
+    Raises
+    ------
+    ValueError
+        If no user has more than k ratings.
+
+    Notes
+    -----
+    Floyd's algorithm (Bentley and Floyd, "Programming pearls: a sample of brilliance", 1987), for
+    all users at once: O(n_users k²) and no sorting.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cymf.ratings import Ratings
+    >>> from cymf.evaluation import leave_k_out
+    >>> train, test = leave_k_out(Ratings.from_matrix(np.ones((3, 4))), k=2)
+    >>> train.user_counts.tolist(), test.user_counts.tolist()
+    ([2, 2, 2], [2, 2, 2])
+    """
+    _check_ratings(ratings)
+    starts, counts = _eligible_users(ratings, k)
+    generator = _generator(random_state)
+    drawn = np.full((k, len(starts)), -1, dtype=np.int64)
+    for step in range(k):
+        last = counts - k + step
+        pick = generator.integers(0, last, endpoint=True)
+        drawn[step] = np.where((drawn[:step] == pick).any(axis=0), last, pick)
+    mask = np.zeros(ratings.nnz, dtype=bool)
+    mask[(drawn + starts).ravel()] = True
+    return _parts(ratings, mask)
+
+
+def leave_latest_out(ratings: Ratings, k: int = 1) -> tuple[Ratings, Ratings]:
+    """Keep the k latest ratings of every user who has more than k for the test.
+
+    Users with k ratings or fewer keep all of them in train. Of ratings with the same timestamp, one
+    that came later in the input counts as later.
+
+    Parameters
+    ----------
+    ratings : Ratings
+        What to split; with timestamps.
+    k : int, default=1
+        Test ratings per user.
+
+    Returns
+    -------
+    train, test : Ratings
+        Both with the shape and ids of `ratings`.
+
+    Raises
+    ------
+    ValueError
+        If there are no timestamps, or no user has more than k ratings.
+
+    Examples
+    --------
+    >>> from cymf.ratings import Ratings
+    >>> from cymf.evaluation import leave_latest_out
+    >>> ratings = Ratings.from_triplets("aab", [1, 2, 1], [5, 4, 3], timestamps=[20, 10, 30])
+    >>> train, test = leave_latest_out(ratings)
+    >>> test.to_triplets()[1].tolist()
+    [1]
+    """
+    _check_ratings(ratings)
+    timestamps = _timestamps(ratings, "leave_latest_out")
+    starts, counts = _eligible_users(ratings, k)
+    by_input = _input_sequence(ratings)
+    in_time = by_input[np.argsort(timestamps[by_input], kind="stable")]
+    users = ratings.users[in_time]
+    grouped = compress(users, np.zeros_like(users), (ratings.n_users, 1)).order
+    if grouped is not None:
+        in_time = in_time[grouped]
+    latest = (starts + counts)[:, None] - np.arange(1, k + 1)
+    mask = np.zeros(ratings.nnz, dtype=bool)
+    mask[in_time[latest.ravel()]] = True
+    return _parts(ratings, mask)
+
+
+def temporal_split(ratings: Ratings, test_size: float = 0.2) -> tuple[Ratings, Ratings]:
+    """Train on the past, test on the future: cut all ratings at one moment.
+
+    No test rating is older than any training rating. Of ratings with the timestamp of the cut,
+    those that came later in the input go into the test, so that its size is exact.
+
+    Parameters
+    ----------
+    ratings : Ratings
+        What to split; with timestamps.
+    test_size : float or int, default=0.2
+        Share of the ratings (between 0 and 1, rounded to whole ratings), or their number.
+
+    Returns
+    -------
+    train, test : Ratings
+        Both with the shape and ids of `ratings`.
+
+    Raises
+    ------
+    ValueError
+        If there are no timestamps, or either part would be empty.
+
+    Examples
+    --------
+    >>> from cymf.ratings import Ratings
+    >>> from cymf.evaluation import temporal_split
+    >>> ratings = Ratings.from_triplets("abcd", "xyxy", [1, 2, 3, 4], timestamps=[7, 3, 9, 5])
+    >>> train, test = temporal_split(ratings, test_size=0.5)
+    >>> test.to_triplets()[0].tolist()
+    ['a', 'c']
+    """
+    _check_ratings(ratings)
+    timestamps = _timestamps(ratings, "temporal_split")
+    count = _test_count(test_size, ratings.nnz)
+    cut = np.partition(timestamps, ratings.nnz - count)[ratings.nnz - count]
+    mask = timestamps > cut
+    ties = np.flatnonzero(timestamps == cut)
+    if ratings.input_order is not None:
+        ties = ties[np.argsort(ratings.input_order[ties])]
+    mask[ties[len(ties) - (count - int(mask.sum())) :]] = True
+    return _parts(ratings, mask)
+
+
+def kfold(
+    ratings: Ratings, n_splits: int = 5, random_state: RandomState = 0
+) -> Iterator[tuple[Ratings, Ratings]]:
+    """Cut the ratings into folds; each is the test once, the others are train.
+
+    The folds are those of Surprise's ``KFold``: the positions of the input are shuffled and cut
+    into consecutive slices, the first ``n % n_splits`` of which hold one rating more. Over the same
+    file in the same order, the same seed makes the same folds there and here.
+
+    Parameters
+    ----------
+    ratings : Ratings
+        What to split. Its input order is used, see `Ratings.input_order`.
+    n_splits : int, default=5
+        Number of folds, at least 2.
+    random_state : int, numpy.random.Generator or None, default=0
+        An int seeds NumPy's older ``RandomState``, as Surprise does; None: different at every call.
+
+    Yields
+    ------
+    train, test : Ratings
+        Both with the shape and ids of `ratings`.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 2 folds, or more than ratings.
+
+    References
+    ----------
+    N. Hug, "Surprise: a Python library for recommender systems", Journal of Open Source Software
+    5(52), 2020, doi:10.21105/joss.02174.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cymf.ratings import Ratings
+    >>> from cymf.evaluation import kfold
+    >>> [test.nnz for train, test in kfold(Ratings.from_matrix(np.ones((3, 4))))]
+    [3, 3, 2, 2, 2]
+    """
+    _check_ratings(ratings)
+    if not isinstance(n_splits, (int, np.integer)) or not 2 <= n_splits <= ratings.nnz:
+        raise ValueError(
+            f"n_splits must be an integer from 2 to the number of ratings, {ratings.nnz}; "
+            f"given {n_splits!r}"
+        )
+    return _folds(ratings, n_splits, random_state)
+
+
+def _folds(
+    ratings: Ratings, n_splits: int, random_state: RandomState
+) -> Iterator[tuple[Ratings, Ratings]]:
+    shuffled = np.arange(ratings.nnz)
+    if isinstance(random_state, (int, np.integer)):
+        np.random.RandomState(random_state).shuffle(shuffled)
+    else:
+        _generator(random_state).shuffle(shuffled)
+    shuffled = _input_sequence(ratings)[shuffled]
+    for fold in np.array_split(shuffled, n_splits):
+        mask = np.zeros(ratings.nnz, dtype=bool)
+        mask[fold] = True
+        yield _parts(ratings, mask)
+
+
+def rmse(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """Root of the mean squared error, √(Σ c (y − p)² / Σ c).
+
+    Parameters
+    ----------
+    y, p : array-like of shape (n,)
+        Ratings and their predictions.
+    weights : array-like of shape (n,), default=None
+        c; None: all 1.
+
+    Returns
+    -------
+    float
+        In float64, whatever the dtypes.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, there is nothing to compare, a number is not finite, or weights are
+        negative or all 0.
+
+    Examples
+    --------
+    >>> from cymf.evaluation import rmse
+    >>> rmse([1, 2, 3, 4], [1, 2, 3, 6])
+    1.0
+    """
+    error, c = _errors(y, p, weights)
+    return float(np.sqrt(np.average(error * error, weights=c)))
+
+
+def mae(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """Mean absolute error, Σ c |y − p| / Σ c.
+
+    Parameters
+    ----------
+    y, p : array-like of shape (n,)
+        Ratings and their predictions.
+    weights : array-like of shape (n,), default=None
+        c; None: all 1.
+
+    Returns
+    -------
+    float
+        In float64, whatever the dtypes.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, there is nothing to compare, a number is not finite, or weights are
+        negative or all 0.
+
+    Examples
+    --------
+    >>> from cymf.evaluation import mae
+    >>> mae([1, 2, 3, 4], [1, 2, 3, 6])
+    0.5
+    """
+    error, c = _errors(y, p, weights)
+    return float(np.average(np.abs(error), weights=c))
+
+
+_METRICS: dict[str, Callable[[Any, Any, Any], float]] = {"rmse": rmse, "mae": mae}
+
+
+def cross_validate(
+    model: Any,
+    ratings: Ratings,
+    *,
+    folds: int | Iterable[tuple[Ratings, Ratings]] = 5,
+    metrics: Sequence[str] = ("rmse", "mae"),
+    random_state: RandomState = 0,
+) -> dict[str, NDArray[np.float64]]:
+    """Fit a model on the train part of every fold and measure it on the test part.
+
+    Parameters
+    ----------
+    model : estimator
+        Left as it is: every fold gets a new one with the same parameters.
+    ratings : Ratings
+        What `kfold` splits.
+    folds : int or iterable of (train, test), default=5
+        Number of folds, or the folds themselves.
+    metrics : sequence of {"rmse", "mae"}, default=("rmse", "mae")
+        What to measure. Where test ratings have weights, errors are weighted.
+    random_state : int, numpy.random.Generator or None, default=0
+        For `kfold`; the model has its own.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n_folds,)
+        One entry for each metric, ``fit_seconds`` and ``predict_seconds``.
+
+    Raises
+    ------
+    ValueError
+        If a metric is unknown, or there is no fold.
+    TypeError
+        If `ratings` or a fold's parts are not Ratings.
+
+    Examples
+    --------
+    ``cross_validate(ALS(n_factors=20), ratings)["rmse"].mean()``
+    """
+    if isinstance(metrics, str):
+        metrics = (metrics,)
+    for name in metrics:
+        if name not in _METRICS:
+            known = ", ".join(repr(metric) for metric in _METRICS)
+            raise ValueError(f"metrics must be among {known}; given {name!r}")
+    if isinstance(folds, (int, np.integer)):
+        folds = kfold(ratings, int(folds), random_state)
+    found: dict[str, list[float]] = {
+        name: [] for name in (*metrics, "fit_seconds", "predict_seconds")
+    }
+    for train, test in folds:
+        _check_ratings(train)
+        _check_ratings(test)
+        fresh = type(model)(**model.get_params())
+        start = perf_counter()
+        fresh.fit(train)
+        fitted = perf_counter()
+        predicted = fresh.predict(test.users, test.items, by="index")
+        found["predict_seconds"].append(perf_counter() - fitted)
+        found["fit_seconds"].append(fitted - start)
+        for name in metrics:
+            found[name].append(_METRICS[name](test.values, predicted, test.weights))
+    if not found["fit_seconds"]:
+        raise ValueError("folds holds no (train, test) pair")
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def _parts(ratings: Ratings, in_test: NDArray[np.bool_]) -> tuple[Ratings, Ratings]:
+    return ratings.subset(~in_test), ratings.subset(in_test)
+
+
+def _check_ratings(ratings: Any) -> None:
+    if not isinstance(ratings, Ratings):
+        raise TypeError(
+            f"expected cymf.Ratings, given {type(ratings).__name__}: make them with "
+            f"Ratings.from_matrix, from_triplets, from_table or from_file"
+        )
+
+
+def _generator(random_state: RandomState) -> np.random.Generator:
+    return np.random.default_rng(random_state)
+
+
+def _test_count(test_size: float, total: int) -> int:
+    if isinstance(test_size, (int, np.integer)) and not isinstance(test_size, bool):
+        count = int(test_size)
+    elif isinstance(test_size, (float, np.floating)) and 0 < test_size < 1:
+        count = round(float(test_size) * total)
+    else:
+        raise ValueError(
+            f"test_size must be a share between 0 and 1 or a number of ratings; given {test_size!r}"
+        )
+    if not 0 < count < total:
+        raise ValueError(
+            f"test_size={test_size!r} puts {count} of {total} ratings into the test: "
+            f"at least one must be there, and one in train"
+        )
+    return count
+
+
+def _eligible_users(ratings: Ratings, k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First position and number of the ratings of users who have more than k."""
+    if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
+        raise ValueError(f"k must be a positive integer, test ratings per user; given {k!r}")
+    counts = ratings.user_counts
+    starts = np.cumsum(counts) - counts
+    if not (counts > k).any():
+        raise ValueError(
+            f"no user has more than k={k} ratings, so none can be left out (the most active has "
+            f"{counts.max()}): choose a smaller k"
+        )
+    return starts[counts > k], counts[counts > k]
+
+
+def _timestamps(ratings: Ratings, what: str) -> NDArray[Any]:
+    if ratings.timestamps is None:
+        raise ValueError(
+            f"{what} needs timestamps, which these ratings lack: give them when making the Ratings"
+        )
+    return ratings.timestamps
+
+
+def _input_sequence(ratings: Ratings) -> NDArray[Any]:
+    """Positions in storage order of the ratings in the order in which they came."""
+    if ratings.input_order is None:
+        return np.arange(ratings.nnz)
+    order = ratings.input_order
+    place = np.full(int(order.max()) + 1, -1, dtype=order.dtype)
+    place[order] = np.arange(len(order), dtype=order.dtype)
+    return place[place >= 0]
+
+
+def _errors(
+    y: ArrayLike, p: ArrayLike, weights: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    columns = {"y": y, "p": p} | ({} if weights is None else {"weights": weights})
+    arrays = {name: np.asarray(column, dtype=np.float64) for name, column in columns.items()}
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if len(set(shapes.values())) > 1 or arrays["y"].ndim != 1:
+        raise ValueError(f"ratings and predictions must be 1-D and equally long; given {shapes}")
+    if arrays["y"].size == 0:
+        raise ValueError("there is nothing to compare: no ratings were given")
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            k = int(np.flatnonzero(~np.isfinite(array))[0])
+            raise ValueError(f"{name} must be finite; {name}[{k}] is {array[k]}")
+    c = arrays.get("weights")
+    if c is not None and (c.min() < 0 or c.max() == 0):
+        raise ValueError("weights must not be negative, and not all 0")
+    return arrays["y"] - arrays["p"], c

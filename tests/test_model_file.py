@@ -1,0 +1,636 @@
+"""A fitted model as one file: what comes back, and what is said about bad files."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import stat
+import sys
+import threading
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cymf import _archive, _model_file
+from cymf._base import MatrixFactorization
+from cymf._errors import ModelFileError
+from cymf._ids import IdMap
+from cymf._model_file import load
+from cymf._state import FittedState
+from cymf.ratings import Ratings
+
+
+class Sample(MatrixFactorization):
+    """Takes its state from the test."""
+
+    def __init__(self, n_factors=3, *, reg=0.1, dtype="float32", random_state=0, grid=None):
+        self.n_factors = n_factors
+        self.reg = reg
+        self.dtype = dtype
+        self.random_state = random_state
+        self.grid = grid
+
+    def fit(self, X, y=None, **_):
+        raise NotImplementedError
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sample_module", sys.modules[__name__])
+    monkeypatch.setattr(Sample, "__module__", "sample_module")
+    monkeypatch.setattr(_model_file, "ESTIMATORS", {"Sample": "sample_module"})
+
+
+def made_up(ids="str", *, bias=True, dtype=np.float32, n_factors=3, extra=None, **parameters):
+    rng = np.random.default_rng(0)
+    n_users, n_items = 5, 7
+    users, items = np.nonzero(rng.random((n_users, n_items)) < 0.6)
+    order = rng.permutation(len(users))
+    columns = users[order], items[order], rng.integers(1, 6, len(order)).astype(float)
+    rest = {"weights": rng.random(len(order)), "timestamps": 7 * order}
+    if ids == "str":
+        names = [
+            np.array([f"{c}–{i}" for i in column], object)
+            for c, column in zip("ui", columns[:2], strict=True)
+        ]
+        ratings = Ratings.from_triplets(*names, columns[2], **rest)
+    elif ids == "int":
+        ratings = Ratings.from_triplets(columns[0] * 10, columns[1] + 2**40, columns[2], **rest)
+    else:
+        ratings = Ratings.from_triplets(*columns, shape=(n_users, n_items))
+
+    def array(*shape):
+        return rng.standard_normal(shape).astype(dtype)
+
+    model = Sample(n_factors, dtype=np.dtype(dtype).name, **parameters)
+    model._publish(
+        FittedState(
+            user_factors=array(n_users, n_factors),
+            item_factors=array(n_items, n_factors),
+            user_bias=array(n_users) if bias else None,
+            item_bias=array(n_items) if bias else None,
+            global_mean=0.1 + 0.2,
+            rating_range=ratings.rating_range,
+            user_ids=ratings.user_ids,
+            item_ids=ratings.item_ids,
+            user_counts=ratings.user_counts,
+            item_counts=ratings.item_counts,
+            ratings=ratings,
+            history={"objective": [3.0, 1 / 3], "validation_rmse": [np.nan, np.inf]},
+            n_iter=2,
+            stop_reason="patience",
+            extra=extra or {},
+        )
+    )
+    return model
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.cymf"
+
+
+def rewrite(path, change):
+    """Write the file anew after `change(header, members)`: checksums right, contents not."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    header = json.loads(members.pop("header.json"))
+    change(header, members)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("header.json", json.dumps(header))
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+def npy(array):
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+# --- what comes back
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+@pytest.mark.parametrize("ids", [None, "int", "str"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_everything_comes_back(path, mmap, ids, bias, dtype):
+    model = made_up(ids, bias=bias, dtype=dtype, reg=0.25)
+    model.save(path)
+    loaded = load(path, mmap=mmap)
+    assert type(loaded) is Sample
+    assert loaded.get_params() == model.get_params()
+    ours, theirs = model._state, loaded._state
+    for name in ("user_factors", "item_factors", "user_bias", "item_bias"):
+        expected, found = getattr(ours, name), getattr(theirs, name)
+        if expected is None:
+            assert found is None
+            continue
+        np.testing.assert_array_equal(found, expected, strict=True)
+        assert not found.flags.writeable
+    np.testing.assert_array_equal(theirs.user_counts, ours.user_counts, strict=True)
+    np.testing.assert_array_equal(theirs.item_counts, ours.item_counts, strict=True)
+    assert theirs.global_mean == ours.global_mean
+    assert theirs.rating_range == ours.rating_range
+    assert (theirs.n_iter, theirs.stop_reason) == (2, "patience")
+    assert theirs.history.keys() == ours.history.keys()
+    for name, values in ours.history.items():
+        np.testing.assert_array_equal(theirs.history[name], values)
+    for side in ("user_ids", "item_ids"):
+        if ids is None:
+            assert getattr(theirs, side) is None
+        else:
+            assert getattr(theirs, side).ids.tolist() == getattr(ours, side).ids.tolist()
+    user = 1 if ids is None else ours.user_ids.ids[1]
+    for expected, found in zip(model.recommend(user), loaded.recommend(user), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("ids", [None, "str"])
+def test_training_ratings_come_back(path, ids):
+    model = made_up(ids)
+    model.save(path)
+    expected, found = model._state.ratings, load(path)._state.ratings
+    for name in ("users", "items", "values", "weights", "timestamps", "input_order"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), strict=True)
+    assert found.rating_range == expected.rating_range
+    assert found.csr(np.float64).indptr.dtype == np.int64
+
+
+def test_dates_come_back(path):
+    model = made_up(None)
+    when = np.array(["2024-01-01", "2024-05-06"], "datetime64[s]")
+    ratings = Ratings.from_triplets([0, 1], [1, 0], [1, 2], timestamps=when, shape=(5, 7))
+    parts = {name: getattr(model._state, name) for name in model._state.__dataclass_fields__}
+    model._publish(FittedState(**parts | {"ratings": ratings}))
+    model.save(path)
+    np.testing.assert_array_equal(load(path)._state.ratings.timestamps, when, strict=True)
+
+
+def test_without_ratings(path):
+    model = made_up()
+    model.save(path)
+    with_ratings = path.stat().st_size
+    model.save(path, store_ratings=False)
+    assert path.stat().st_size < with_ratings
+    loaded = load(path)
+    assert loaded._state.ratings is None
+    with pytest.raises(ValueError, match="seen="):
+        loaded.recommend("u–1")
+    loaded.save(path)  # there is nothing to store any more
+    assert load(path)._state.ratings is None
+
+
+def test_extra_arrays_come_back(path):
+    extra = {"user_steps": np.arange(6.0).reshape(2, 3).T, "epoch": np.array(7)}
+    made_up(extra=extra).save(path)
+    found = load(path)._state.extra
+    assert found.keys() == extra.keys()
+    for name, array in extra.items():
+        np.testing.assert_array_equal(found[name], array, strict=True)
+        assert not found[name].flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        (True, True),
+        (3, 3),
+        (0.1 + 0.2, 0.1 + 0.2),
+        (float("inf"), float("inf")),
+        ("auto", "auto"),
+        (np.float32(0.5), 0.5),
+        (np.int64(4), 4),
+        (np.float64, "float64"),
+        (np.dtype("float32"), "float32"),
+        ([1, (2.5, None)], [1, [2.5, None]]),
+        (np.random.default_rng(0), None),
+        (np.random.RandomState(0), None),
+    ],
+)
+def test_parameters_come_back(path, value, expected):
+    made_up(grid=value).save(path)
+    found = load(path).grid
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+def test_a_parameter_that_cannot_be_stored(path):
+    with pytest.raises(TypeError, match=r"parameter Sample\.grid is a ndarray, which"):
+        made_up(grid=np.zeros(3)).save(path)
+    assert not path.exists()
+
+
+def test_a_class_that_cannot_be_loaded(path):
+    class Special(Sample):
+        pass
+
+    special = Special()
+    special._publish(made_up()._state)
+    with pytest.raises(TypeError, match=r"Special is not a model that cymf\.load knows"):
+        special.save(path)
+    impostor = type("Sample", (Sample,), {"__module__": "elsewhere"})()
+    impostor._publish(special._state)
+    with pytest.raises(TypeError, match=r"elsewhere\.Sample is not a model"):
+        impostor.save(path)
+
+
+def test_no_factors(path):
+    model = made_up(n_factors=0)
+    model.save(path)
+    for mmap in (False, True):
+        assert load(path, mmap=mmap).user_factors_.shape == (5, 0)
+
+
+# --- the file
+
+
+def test_equal_models_are_equal_files(tmp_path):
+    for name in ("a", "b"):
+        made_up().save(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_numpy_reads_the_file(path):
+    model = made_up()
+    model.save(path)
+    with np.load(path, allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["user_factors"], model.user_factors_)
+        names = [name for name in arrays.files if name != "header.json"]
+        assert all(arrays[name].dtype.kind in "iufM" for name in names)
+
+
+def test_the_header_is_json(path):
+    made_up().save(path)
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    with zipfile.ZipFile(path) as archive:
+        header = json.loads(archive.read("header.json"), parse_constant=refuse)
+    assert header["format"] == "cymf model"
+    assert header["format_version"] == 1
+    assert header["estimator"] == "Sample"
+
+
+@pytest.mark.parametrize("ids", [None, "int", "str"])
+def test_arrays_begin_at_multiples_of_64(path, ids):
+    made_up(ids).save(path)
+    data = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        for member in archive.infolist():
+            assert member.compress_type == zipfile.ZIP_STORED
+            if member.filename.endswith(".npy"):
+                name, extra = np.frombuffer(data, "<u2", 2, member.header_offset + 26)
+                start = member.header_offset + 30 + int(name) + int(extra)
+                assert data[start : start + 6] == b"\x93NUMPY"
+                assert start % 64 == 0
+
+
+def mapping_of(array):
+    while not isinstance(array, np.memmap):
+        array = getattr(array, "base", None)
+        assert array is not None, "not memory-mapped"
+    return array
+
+
+def test_mmap_maps(path):
+    model = made_up()
+    model.save(path)
+    loaded = load(path, mmap=True)
+    for name in ("user_factors_", "item_factors_"):
+        mapped = mapping_of(getattr(loaded, name))
+        assert mapped.mode == "r"
+        assert mapped.offset % 64 == 0
+        assert getattr(loaded, name).ctypes.data % 64 == 0
+        assert not getattr(loaded, name).flags.writeable
+    for name in ("user_factors_", "item_factors_"):
+        with pytest.raises(AssertionError, match="not memory-mapped"):
+            mapping_of(getattr(load(path), name))
+    # What is written into the file shows in the array: nothing was copied.
+    offset = mapping_of(loaded.user_factors_).offset
+    with open(path, "r+b") as stream:
+        stream.seek(offset)
+        stream.write(np.float32(1234.5).tobytes())
+    assert loaded.user_factors_[0, 0] == 1234.5
+
+
+def test_a_mapped_model_survives_saving_over_it(path):
+    model = made_up()
+    model.save(path)
+    loaded = load(path, mmap=True)
+    expected = loaded.user_factors_.copy()
+    other = made_up(dtype=np.float64, n_factors=30)
+    other.save(path)
+    np.testing.assert_array_equal(loaded.user_factors_, expected)
+
+
+def test_the_path_may_be_a_string_with_any_name(tmp_path):
+    name = str(tmp_path / "modèle")
+    made_up().save(name)
+    assert os.listdir(tmp_path) == ["modèle"]
+    assert load(name).n_iter_ == 2
+
+
+# --- written at once or not at all
+
+
+class DiskFullError(OSError):
+    pass
+
+
+@pytest.mark.parametrize("before", [None, b"what was there"])
+@pytest.mark.parametrize("where", ["write", "fsync", "replace"])
+def test_a_failure_leaves_nothing_behind(tmp_path, path, monkeypatch, before, where):
+    if before is not None:
+        path.write_bytes(before)
+
+    def fail(*_, **__):
+        raise DiskFullError("no space left")
+
+    if where == "write":
+        calls = iter([np.lib.format.write_array] * 3)
+        monkeypatch.setattr(
+            np.lib.format, "write_array", lambda *a, **k: next(calls, fail)(*a, **k)
+        )
+    else:
+        monkeypatch.setattr(_archive.os, where, fail)
+    with pytest.raises(DiskFullError):
+        made_up().save(path)
+    assert os.listdir(tmp_path) == ([] if before is None else [path.name])
+    if before is not None:
+        assert path.read_bytes() == before
+
+
+def test_the_file_is_complete_when_it_appears(path, monkeypatch):
+    """Whoever looks while a model is saved again and again sees a whole model."""
+    made_up().save(path)
+    stop = threading.Event()
+
+    def write():
+        while not stop.is_set():
+            made_up().save(path)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(30):
+            assert load(path).n_iter_ == 2
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_missing_folder_and_folder_as_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="folder to save in does not exist"):
+        made_up().save(tmp_path / "no" / "model")
+    with pytest.raises(IsADirectoryError, match="expected the name of a file"):
+        made_up().save(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits and links are POSIX's")
+def test_permissions_and_links(tmp_path, path):
+    previous = os.umask(0o027)
+    try:
+        made_up().save(path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        path.chmod(0o604)
+        made_up().save(path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o604
+    finally:
+        os.umask(previous)
+    link = tmp_path / "latest"
+    link.symlink_to(path.name)
+    path.write_bytes(b"")
+    made_up().save(link)
+    assert link.is_symlink()
+    assert load(path).n_iter_ == 2
+
+
+# --- bad files
+
+
+def test_no_file(path):
+    with pytest.raises(FileNotFoundError):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "it is empty"),
+        (b"user,item,rating\n1,2,3\n", r"not a cymf model: it begins with b'user'"),
+        (b"PK\x03\x04", "is damaged"),
+    ],
+)
+def test_foreign_files(path, data, message):
+    path.write_bytes(data)
+    with pytest.raises(ModelFileError, match=message) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_another_npz(path):
+    with open(path, "wb") as stream:
+        np.savez(stream, user_factors=np.zeros((3, 2)))
+    with pytest.raises(ModelFileError, match=r"without header\.json, so it is not a cymf model"):
+        load(path)
+
+
+@pytest.mark.parametrize("header", [{}, {"format": "something else"}, [1], "text"])
+def test_another_header(path, header):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("header.json", json.dumps(header))
+    with pytest.raises(ModelFileError, match="is not a cymf model"):
+        load(path)
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_cut_short(path, mmap):
+    made_up().save(path)
+    data = path.read_bytes()
+    for length in {*range(5, len(data), 97), len(data) - 1}:
+        path.write_bytes(data[:length])
+        with pytest.raises(ModelFileError, match=r"is damaged.*copy it again"):
+            load(path, mmap=mmap)
+
+
+def same(one, other):
+    """Whether two states hold the same, bit by bit."""
+    arrays = ("user_factors", "item_factors", "user_bias", "item_bias", "user_counts")
+    return (
+        all(np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays)
+        and one.user_ids.ids.tolist() == other.user_ids.ids.tolist()
+        and one.item_ids.ids.tolist() == other.item_ids.ids.tolist()
+        and np.array_equal(one.ratings.values, other.ratings.values)
+        and one.global_mean == other.global_mean
+        and str(one.history) == str(other.history)
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    model = made_up()
+    model_class, estimators = Sample.__module__, _model_file.ESTIMATORS
+    Sample.__module__, _model_file.ESTIMATORS = "sample_module", {"Sample": "sample_module"}
+    path = tmp_path_factory.mktemp("whole") / "model"
+    model.save(path)
+    Sample.__module__, _model_file.ESTIMATORS = model_class, estimators
+    return model, path
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_no_flipped_bit_goes_unnoticed(whole, data):
+    """Any single flipped bit is reported, or lies where nothing is stored."""
+    model, path = whole
+    position = data.draw(st.integers(0, path.stat().st_size - 1))
+    other = flipped(path, position, data.draw(st.integers(0, 7)))
+    try:
+        loaded = load(other)
+    except ModelFileError:
+        return
+    assert same(loaded._state, model._state)
+
+
+def flipped(path, position, bit):
+    damaged = bytearray(path.read_bytes())
+    damaged[position] ^= 1 << bit
+    other = path.with_name("damaged")
+    other.write_bytes(damaged)
+    return other
+
+
+def test_flipped_bits_at_the_end_of_the_archive(path):
+    """There the directory is found; a wrong number there leads outside the file."""
+    model = made_up()
+    model.save(path)
+    size = path.stat().st_size
+    for position in range(size - 22, size):
+        for bit in range(8):
+            try:
+                loaded = load(flipped(path, position, bit))
+            except ModelFileError:
+                continue
+            assert same(loaded._state, model._state)
+
+
+def test_flipped_bits_before_mapped_factors(path):
+    """No checksum is looked at, but the factors are where and what the header says, or refused."""
+    model = made_up()
+    model.save(path)
+    offset = mapping_of(load(path, mmap=True).user_factors_).offset
+    for position in range(offset - 128, offset):
+        try:
+            loaded = load(flipped(path, position, position % 8), mmap=True)
+        except ModelFileError:
+            continue
+        assert same(loaded._state, model._state)
+
+
+def test_flipped_byte_in_the_factors(path):
+    made_up().save(path)
+    offset = mapping_of(load(path, mmap=True).user_factors_).offset
+    data = bytearray(path.read_bytes())
+    data[offset + 5] ^= 0x10
+    path.write_bytes(data)
+    with pytest.raises(ModelFileError, match=r"is damaged: Bad CRC-32 for file 'user_factors"):
+        load(path)
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda h, m: m.pop("item_factors.npy"), r"damaged: item_factors\.npy is missing"),
+        (lambda h, m: h["arrays"].pop("user_counts"), "damaged.*user_counts"),
+        (lambda h, m: h.pop("n_iter"), "damaged.*n_iter"),
+        (
+            lambda h, m: h["arrays"]["user_factors"].update(shape=[4, 3]),
+            r"user_factors has shape \(5, 3\).*announces \(4, 3\)",
+        ),
+        (
+            lambda h, m: h["arrays"]["user_factors"].update(dtype="<f8"),
+            "user_factors has shape .* and dtype float32.*announces .*float64",
+        ),
+        (
+            lambda h, m: h["arrays"]["user_factors"].update(dtype="|O"),
+            "user_factors has dtype object",
+        ),
+        (
+            lambda h, m: m.update({"user_factors.npy": m["user_factors.npy"][:-4]}),
+            "user_factors takes",
+        ),
+        (
+            lambda h, m: m.update({"user_factors.npy": m["user_factors.npy"] + b"more"}),
+            "user_factors takes",
+        ),
+        (lambda h, m: m.update({"user_factors.npy": b"?" * 200}), "damaged.*magic"),
+        (
+            lambda h, m: (
+                m.update({"user_bias.npy": npy(np.zeros(2, np.float32))}),
+                h["arrays"]["user_bias"].update(shape=[2]),
+            ),
+            r"user_bias has shape \(2,\)",
+        ),
+        (
+            lambda h, m: m.update(
+                {"ratings_indices.npy": npy(np.full(h["arrays"]["ratings_indices"]["shape"], 9,
+                                                    h["arrays"]["ratings_indices"]["dtype"]))}
+            ),
+            "training ratings do not fit together",
+        ),
+    ],
+)  # fmt: skip
+def test_contents_that_do_not_fit(path, change, message, mmap):
+    made_up().save(path)
+    rewrite(path, change)
+    with pytest.raises(ModelFileError, match=message):
+        load(path, mmap=mmap)
+
+
+def test_a_newer_format(path):
+    made_up().save(path)
+    rewrite(path, lambda h, m: h.update(format_version=2, cymf_version="9.0"))
+    with pytest.raises(ModelFileError, match=r"format version 2, written by cymf 9\.0.*upgrade"):
+        load(path)
+
+
+def test_an_unknown_class_is_not_imported(path):
+    made_up().save(path)
+    rewrite(path, lambda h, m: h.update(estimator="antigravity"))
+    with pytest.raises(ModelFileError, match="holds a antigravity, which"):
+        load(path)
+    assert "antigravity" not in sys.modules
+
+
+def test_unknown_parameters(path):
+    made_up().save(path)
+    rewrite(path, lambda h, m: h["parameters"].update(power=3))
+    with pytest.raises(ModelFileError, match=r"does not know: power; upgrade cymf"):
+        load(path)
+
+
+def test_compressed_members(path):
+    made_up().save(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    with pytest.raises(ModelFileError, match="not stored as it was written"):
+        load(path)
+
+
+def test_ids_of_a_loaded_model_are_the_ratings_ids(path):
+    made_up("str").save(path)
+    state = load(path)._state
+    assert state.ratings.user_ids is state.user_ids
+    assert isinstance(state.item_ids, IdMap)
