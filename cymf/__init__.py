@@ -1,5 +1,6 @@
 """cymf: matrix factorization of the ratings that exist, and prediction of those that do not."""
 
+from cymf import evaluation
 from cymf._errors import (
     ConvergenceWarning,
     DivergenceError,
@@ -7,9 +8,22 @@ from cymf._errors import (
     NotFittedError,
     UnknownIdError,
 )
+from cymf._model_file import load
+from cymf._training import Iteration
 from cymf._version import __version__
+from cymf.als import ALS
+from cymf.gradient_descent import GradientDescent
+from cymf.ratings import Ratings
+from cymf.sgd import SGD
 
 __all__ = [
+    "ALS",
+    "SGD",
+    "GradientDescent",
+    "Ratings",
+    "Iteration",
+    "evaluation",
+    "load",
     "ConvergenceWarning",
     "DivergenceError",
     "ModelFileError",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -24,6 +23,7 @@ from cymf._queries import (
     split_pairs,
 )
 from cymf._top_n import top_n_of_products
+from cymf._validation import check_integer
 
 if TYPE_CHECKING:
     import os
@@ -41,7 +41,8 @@ class MatrixFactorization(Fitted, ABC):
         â_ij = μ + b_i + b_j + w_i · h_j
 
     with the mean μ, the biases b and the rows w_i, h_j of the user and item factors. An unknown
-    user or item, one without training ratings, adds neither a bias nor a product.
+    user or item, one without training ratings, adds neither a bias nor a product. A model without
+    biases, â_ij = w_i · h_j, predicts the mean of its training ratings there.
 
     Notes
     -----
@@ -165,8 +166,9 @@ class MatrixFactorization(Fitted, ABC):
         Returns
         -------
         items : ndarray of shape (n_users, n), or (n,) for a scalar user
-            Best first; equal scores in the order of the items' row numbers. Where fewer than `n`
-            items are left, the rest is -1, or "" among ids that are strings.
+            Best first; equal scores in the order of the items' row numbers. Items without training
+            ratings are never recommended. Where fewer than `n` items are left, the rest is -1, or
+            "" among ids that are strings.
         scores : ndarray of the same shape, in the dtype of the model
             Predicted ratings, NaN in the rest.
 
@@ -188,13 +190,15 @@ class MatrixFactorization(Fitted, ABC):
         the number of users.
         """
         state = self._fitted()
-        n = _answer_count(n)
-        rows = rows_of(users, Axis.users(state), by=by, unknown=unknown)
+        n = check_integer("n", n, 1)
         if seen is not None and not exclude_seen:
             raise ValueError("seen is given with exclude_seen=False; expected one or the other")
-        excluded = seen_exclusions(state, seen, rows, users, by) if exclude_seen else None
+        rows = rows_of(users, Axis.users(state), by=by, unknown=unknown)
+        excluded = seen_exclusions(state, seen, users, by) if exclude_seen else None
         offset = np.full(len(rows), state.global_mean, state.dtype)
-        if state.user_bias is not None:
+        if state.user_bias is None:
+            offset[rows < 0] = state.rating_mean
+        else:
             offset += np.where(rows >= 0, state.user_bias[rows], 0)
         items, scores = top_n_of_products(
             state.user_factors,
@@ -300,7 +304,9 @@ class MatrixFactorization(Fitted, ABC):
         """
         values, predicted, weights = self._compared(X, y, sample_weight)
         if len(values) < 2:
-            raise ValueError("R² of a single rating is not defined; give two ratings or more")
+            raise ValueError(
+                f"R² of {len(values)} ratings is not defined; give two ratings or more"
+            )
         error = evaluation.rmse(values, predicted, weights)
         mean = np.full(len(values), np.average(values, weights=weights))
         spread = evaluation.rmse(values, mean, weights) if np.ptp(values) > 0 else 0.0
@@ -367,17 +373,12 @@ def _similar(
 ) -> tuple[np.ndarray, np.ndarray]:
     rows = rows_of(values, axis, by=by, unknown="raise")
     found, scores = similar_rows(
-        factors, axis.counts, rows, _answer_count(n), metric=metric, include_self=include_self
+        factors,
+        axis.counts,
+        rows,
+        check_integer("n", n, 1),
+        metric=metric,
+        include_self=include_self,
     )
     ids = ids_of(found, axis, by)
     return (ids[0], scores[0]) if np.ndim(values) == 0 else (ids, scores)
-
-
-def _answer_count(n: int) -> int:
-    try:
-        count = operator.index(n)
-    except TypeError:
-        raise TypeError(f"n={n!r} is a {type(n).__name__}; expected a whole number") from None
-    if count < 1:
-        raise ValueError(f"n={n}; expected at least 1 answer")
-    return count

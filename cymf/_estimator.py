@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from cymf._factors import Factors
-from cymf._inputs import as_ratings, as_validation, start_from
+from cymf._inputs import as_validation, start_from, training_ratings
 from cymf._parallel import Workers
 from cymf._problem import Problem
 from cymf._state import FittedState
@@ -115,7 +115,7 @@ def fitting(
         raise ValueError(
             f"patience={settings.patience} needs a validation set; give fit(…, validation=…), or patience=None"
         )
-    ratings = as_ratings(X, y, sample_weight)
+    ratings = training_ratings(X, y, sample_weight)
     with Workers(settings.n_threads) as workers:
         problem = Problem(
             ratings,

@@ -8,51 +8,36 @@ import numpy as np
 
 from cymf._factors import Factors
 from cymf._problem import Problem, Validation
-from cymf.ratings import Ratings
+from cymf._queries import split_pairs
+from cymf.ratings import Ratings, as_ratings
 
-__all__ = ["as_ratings", "as_validation", "start_from"]
+__all__ = ["as_validation", "start_from", "training_ratings"]
 
 
-def as_ratings(X: Any, y: Any = None, sample_weight: Any = None) -> Ratings:
+def training_ratings(X: Any, y: Any = None, sample_weight: Any = None) -> Ratings:
     """Return `Ratings` of a matrix, table or Ratings `X`, or of pairs `X` and ratings `y`.
 
     `y` decides: with it, `X` is an (n, 2) array of users and items; without it, a matrix, even if it is (n, 2).
     """
     if y is not None:
-        pairs = _pairs(X)
-        return Ratings.from_triplets(pairs[:, 0], pairs[:, 1], y, weights=sample_weight)
-    if sample_weight is not None and not hasattr(X, "indptr") and not isinstance(X, (np.ndarray, Ratings)):
-        raise ValueError("sample_weight goes with pairs and y, or with a matrix; give Ratings their weights themselves")
+        return Ratings.from_triplets(*split_pairs(X), y, weights=sample_weight)
+    if sample_weight is None:
+        return as_ratings(X)
     if isinstance(X, Ratings):
-        if sample_weight is not None:
-            raise ValueError("sample_weight is given beside Ratings; make the Ratings with weights=… instead")
-        return X
-    if hasattr(X, "__narwhals_dataframe__") or (hasattr(X, "columns") and not hasattr(X, "indptr")):
-        return Ratings.from_table(X)
-    return Ratings.from_matrix(X, weights=sample_weight)
-
-
-def _pairs(X: Any) -> np.ndarray:
-    if hasattr(X, "columns") and not isinstance(X, np.ndarray):
-        X = X.to_numpy()
-    pairs = np.asarray(X)
-    if pairs.dtype.kind == "U" and isinstance(X, (list, tuple)):
-        pairs = np.asarray(X, dtype=object)  # numbers among strings stay numbers
-    if pairs.ndim != 2 or pairs.shape[1] != 2:
         raise ValueError(
-            f"X has shape {pairs.shape}; with y given, expected pairs of a user and an item, of shape (n_pairs, 2)"
+            "sample_weight is given beside Ratings; expected the weights inside them: "
+            "make the Ratings with weights=..."
         )
-    return pairs
+    return Ratings.from_matrix(X, weights=sample_weight)
 
 
 def as_validation(validation: Any, ratings: Ratings) -> Validation | None:
     """Return held-out ratings under the row numbers of the training ratings."""
     if validation is None:
         return None
-    held_out = as_ratings(*validation) if isinstance(validation, tuple) else as_ratings(validation)
+    held_out = training_ratings(*validation) if isinstance(validation, tuple) else as_ratings(validation)
     users, items, values, weights = held_out.align_to(ratings.user_ids, ratings.item_ids, ratings.shape)
-    rated_users = np.diff(ratings.csr(np.float32).indptr) > 0
-    rated_items = np.diff(ratings.csc(np.float32).indptr) > 0
+    rated_users, rated_items = ratings.user_counts > 0, ratings.item_counts > 0
     return Validation(
         np.where(rated_users[users], users, -1),
         np.where(rated_items[items], items, -1),

@@ -70,6 +70,7 @@ def save(
             key: _plain(f"{name}.{key}", value) for key, value in model.get_params().items()
         },
         "global_mean": float(state.global_mean),
+        "rating_mean": float(state.rating_mean),
         "rating_range": [float(bound) for bound in state.rating_range],
         "n_iter": int(state.n_iter),
         "stop_reason": state.stop_reason,
@@ -164,6 +165,7 @@ def _read_state(archive: Archive, header: dict[str, Any], mmap: bool) -> FittedS
         user_ids=user_ids,
         item_ids=item_ids,
         global_mean=float(header["global_mean"]),
+        rating_mean=float(header["rating_mean"]),
         rating_range=(low, high),
         ratings=ratings,
         history={key: [float(v) for v in values] for key, values in header["history"].items()},

@@ -6,33 +6,35 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cymf._queries import check_choice
+from cymf._kernels import kernels
 from cymf._top_n import Exclusions, top_n_of_products
+from cymf._validation import check_choice
 
 if TYPE_CHECKING:
     from cymf._state import FittedState
 
 __all__ = ["predict_pairs", "similar_rows"]
 
-_BLOCK_ELEMENTS = 1 << 18  # factors gathered at a time on each side
-
-
 def predict_pairs(state: FittedState, user_index: np.ndarray, item_index: np.ndarray) -> np.ndarray:
     """Return μ + b_i + b_j + w_i · h_j for pairs of row numbers, in the dtype of the model.
 
-    A row number of -1 is unknown and adds neither a bias nor a product. Factors are gathered in
-    blocks: memory beside the answer does not grow with the number of pairs.
+    A row number of -1 is unknown and adds neither a bias nor a product. A model without biases
+    has nothing to say of a pair with an unknown side, or one without training ratings: that is
+    predicted by the mean of the training ratings.
     """
-    ratings = np.full(len(user_index), state.global_mean, state.dtype)
-    size = max(1, _BLOCK_ELEMENTS // max(1, state.n_factors))
-    for start in range(0, len(ratings), size):
-        block = slice(start, start + size)
-        i, j = user_index[block], item_index[block]
-        if state.user_bias is not None and state.item_bias is not None:
-            ratings[block] += np.where(i >= 0, state.user_bias[i], 0)
-            ratings[block] += np.where(j >= 0, state.item_bias[j], 0)
-        products = np.einsum("pk,pk->p", state.user_factors[i], state.item_factors[j])
-        ratings[block] += np.where((i >= 0) & (j >= 0), products, 0)
+    ratings = np.empty(len(user_index), state.dtype)
+    users, items = (np.ascontiguousarray(rows, np.int64) for rows in (user_index, item_index))
+    no_bias = np.zeros(0, state.dtype)
+    kernels.predict_pairs(
+        users, items, state.user_factors, state.item_factors,
+        no_bias if state.user_bias is None else state.user_bias,
+        no_bias if state.item_bias is None else state.item_bias,
+        state.global_mean, ratings,
+    )  # fmt: skip
+    if state.user_bias is None:
+        unknown = (users < 0) | (items < 0)
+        unknown |= (state.user_counts[users] == 0) | (state.item_counts[items] == 0)
+        ratings[unknown] = state.rating_mean
     return ratings
 
 

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from cymf._errors import UnknownIdError
 from cymf._id_columns import as_id_array, check_labels
 from cymf._top_n import Exclusions
+from cymf._validation import check_choice
 from cymf.ratings import Ratings, as_ratings
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ __all__ = [
     "Unknown",
     "allowed_items",
     "broadcast_pairs",
-    "check_choice",
     "observations",
     "ids_of",
+    "positions_of",
     "rows_of",
     "seen_exclusions",
     "split_pairs",
@@ -65,10 +66,37 @@ class Observations(NamedTuple):
     weights: np.ndarray | None
 
 
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise ValueError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ValueError(f"{name}={value!r}; expected one of {', '.join(map(repr, choices))}")
+def positions_of(values: ArrayLike, axis: Axis, by: By) -> np.ndarray:
+    """Return the place in the matrix of each value, -1 for ids that do not occur.
+
+    Raises
+    ------
+    IndexError
+        If ``by="index"`` and a row number is not in the matrix.
+    TypeError, ValueError
+        If the values cannot be ids of this model, or are not a scalar or one-dimensional.
+    """
+    check_choice("by", by, ("id", "index"))
+    n_dimensions = np.ndim(values)
+    if n_dimensions > 1:
+        raise ValueError(
+            f"{axis.what}s has {n_dimensions} dimensions; expected a scalar or one dimension"
+        )
+    listed = values if n_dimensions == 1 else [values]
+    if by == "id" and axis.ids is not None:
+        return axis.ids.to_index(listed, axis.what)
+    name = f"{axis.what}s"
+    rows = check_labels(as_id_array(listed, name), name, lambda position: position)
+    if rows.dtype.kind != "i":
+        reason = "by='index' takes" if by == "index" else "the model was fitted to a matrix, with"
+        raise TypeError(f"{name} are strings, the first is {rows[0]!r}; {reason} row numbers")
+    outside = (rows < 0) | (rows >= len(axis.counts))
+    if by == "index" and outside.any():
+        raise IndexError(
+            f"{axis.what} index {rows[outside][0]} is out of range; "
+            f"expected 0 to {len(axis.counts) - 1}"
+        )
+    return np.where(outside, -1, rows)
 
 
 def rows_of(
@@ -78,64 +106,29 @@ def rows_of(
     by: By = "id",
     unknown: Unknown = "fallback",
 ) -> np.ndarray:
-    """Return the row number of each value, -1 where the model does not know it.
+    """Return the row number of each value, -1 where the model knows nothing of it.
+
+    That is so where the value does not occur, and where its row had no training ratings.
 
     Raises
     ------
     UnknownIdError
-        If ``unknown="raise"`` and a value is not known: it does not occur, or its row had no
-        training ratings.
-    IndexError
-        If ``by="index"`` and a row number is not in the matrix.
-    TypeError, ValueError
-        If the values cannot be ids of this model, or are not a scalar or one-dimensional.
+        If ``unknown="raise"`` and there is such a value.
+    IndexError, TypeError, ValueError
+        As `positions_of`.
     """
-    check_choice("by", by, ("id", "index"))
     check_choice("unknown", unknown, ("fallback", "raise"))
-    n_dimensions = np.ndim(values)
-    if n_dimensions > 1:
-        raise ValueError(
-            f"{axis.what}s has {n_dimensions} dimensions; expected a scalar or one dimension"
+    rows = positions_of(values, axis, by)
+    rows[axis.counts[rows] == 0] = -1
+    missing = np.flatnonzero(rows < 0)
+    if unknown == "raise" and len(missing):
+        first = values if np.ndim(values) == 0 else list(values)[missing[0]]  # type: ignore[arg-type]
+        first = first.item() if isinstance(first, np.generic) else first
+        count = f" ({len(missing)} of the {len(rows)} {axis.what}s asked for)"
+        raise UnknownIdError(
+            f"{axis.what} {first!r} has no training ratings{count if len(missing) > 1 else ''}"
         )
-    listed: Any = values if n_dimensions == 1 else [values]
-    if by == "index":
-        rows = _row_numbers(listed, axis, f"by='index' takes row numbers of {axis.what}s")
-        outside = np.flatnonzero((rows < 0) | (rows >= len(axis.counts)))
-        if len(outside):
-            raise IndexError(
-                f"{axis.what} index {rows[outside[0]]} is out of range; "
-                f"expected 0 to {len(axis.counts) - 1}"
-            )
-    elif axis.ids is None:
-        rows = _row_numbers(
-            listed, axis, f"the model was fitted to a matrix, where {axis.what} ids are row numbers"
-        )
-        rows[(rows < 0) | (rows >= len(axis.counts))] = -1
-    else:
-        rows = axis.ids.to_index(listed, axis.what)
-    if unknown == "raise":
-        _require_known(rows, listed, axis)
     return rows
-
-
-def _row_numbers(values: Any, axis: Axis, expectation: str) -> np.ndarray:
-    name = f"{axis.what}s"
-    numbers = check_labels(as_id_array(values, name), name, lambda position: position)
-    if numbers.dtype.kind != "i":
-        raise TypeError(f"{name} are strings, the first is {numbers[0]!r}; {expectation}")
-    return np.array(numbers)
-
-
-def _require_known(rows: np.ndarray, values: Any, axis: Axis) -> None:
-    unknown = rows < 0
-    unknown[~unknown] = axis.counts[rows[~unknown]] == 0
-    if not unknown.any():
-        return
-    first = list(values)[int(np.argmax(unknown))]
-    first = first.item() if isinstance(first, np.generic) else first
-    number = int(unknown.sum())
-    others = f" ({number} of the {len(rows)} {axis.what}s asked for)" if number > 1 else ""
-    raise UnknownIdError(f"{axis.what} {first!r} has no training ratings{others}")
 
 
 def ids_of(rows: np.ndarray, axis: Axis, by: By) -> np.ndarray:
@@ -192,15 +185,14 @@ def observations(state: FittedState, X: Any, y: Any, sample_weight: Any) -> Obse
     return Observations(users, items, np.asarray(values, np.float64), weights)
 
 
-def seen_exclusions(
-    state: FittedState, seen: Any, rows: np.ndarray, users: Any, by: By
-) -> Exclusions:
+def seen_exclusions(state: FittedState, seen: Any, users: Any, by: By) -> Exclusions:
     """Return the items each asked user has rated, by `seen` or else by the training ratings.
 
     Users and items of a Ratings `seen` are matched by their ids, so that it may know users whom
     the model does not know. A sparse matrix `seen` has the rows and columns of the model.
     """
     shape = (state.n_users, state.n_items)
+    rows = positions_of(users, Axis.users(state), by)
     if seen is None:
         seen = state.ratings
         if seen is None:
@@ -227,7 +219,7 @@ def seen_exclusions(
     items = seen.align_to(state.user_ids, state.item_ids, shape)[1]
     if by == "index":
         users = ids_of(rows, Axis.users(state), "id")
-    seen_rows = rows_of(users, Axis("user", seen.user_ids, seen.user_counts))
+    seen_rows = positions_of(users, Axis("user", seen.user_ids, seen.user_counts), "id")
     known = items >= 0
     known_before = np.concatenate([[0], np.cumsum(known)])
     return Exclusions(seen_rows, known_before[view.indptr], items[known])
@@ -236,13 +228,17 @@ def seen_exclusions(
 def allowed_items(
     state: FittedState, candidates: Any, forbidden: Any, by: By, unknown: Unknown
 ) -> np.ndarray | None:
-    """Return the items that may be recommended, rising, or None for all of them."""
-    if candidates is None and forbidden is None:
-        return None
+    """Return the items that may be recommended, rising, or None for all of them.
+
+    Never those without training ratings, of which nothing is known.
+    """
     axis = Axis.items(state)
-    allowed = np.full(state.n_items, candidates is None)
-    for items, verdict in ((candidates, True), (forbidden, False)):
-        if items is not None:
-            rows = rows_of(items, axis, by=by, unknown=unknown)
-            allowed[rows[rows >= 0]] = verdict
-    return np.flatnonzero(allowed)
+    allowed = axis.counts > 0
+    if candidates is not None:
+        rows = rows_of(candidates, axis, by=by, unknown=unknown)
+        allowed = np.zeros(state.n_items, bool)
+        allowed[rows[rows >= 0]] = True
+    if forbidden is not None:
+        rows = rows_of(forbidden, axis, by=by, unknown=unknown)
+        allowed[rows[rows >= 0]] = False
+    return None if allowed.all() else np.flatnonzero(allowed)

@@ -32,7 +32,9 @@ class FittedState:
     user_bias, item_bias : ndarray of shape (n_users,) and (n_items,), or None
         Of the same dtype. Both or neither.
     global_mean : float
-        The mean μ that every prediction starts from.
+        The mean μ that every prediction starts from; 0 in a model without biases.
+    rating_mean : float
+        Weighted mean of the training ratings.
     rating_range : tuple of two floats
         Lowest and highest training rating.
     user_ids, item_ids : IdMap or None
@@ -62,6 +64,7 @@ class FittedState:
     user_bias: np.ndarray | None
     item_bias: np.ndarray | None
     global_mean: float
+    rating_mean: float
     rating_range: tuple[float, float]
     user_ids: IdMap | None
     item_ids: IdMap | None

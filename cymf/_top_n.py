@@ -121,8 +121,14 @@ def top_n_of_products(
         Padded by NaN.
     """
     n_targets = len(target_factors)
-    column_of = np.arange(n_targets)
-    if allowed is not None:
+    column_of = target_of = np.arange(n_targets)
+    if allowed is not None and 2 * len(allowed) > n_targets:
+        # Most are allowed: cheaper to score the others too than to gather the factors of these.
+        offset = np.full(n_targets, -np.inf, target_factors.dtype)
+        offset[allowed] = 0 if target_offset is None else target_offset[allowed]
+        target_offset = offset
+    elif allowed is not None:
+        target_of = allowed
         column_of = np.full(n_targets, -1)
         column_of[allowed] = np.arange(len(allowed))
         target_factors = target_factors[allowed]
@@ -149,9 +155,8 @@ def top_n_of_products(
             column = column_of[target]
             scores[row[column >= 0], column[column >= 0]] = -np.inf
         targets[block], values[block] = top_n(scores, n)
-    if allowed is not None:
-        found = targets >= 0
-        targets[found] = allowed[targets[found]]
+    found = targets >= 0
+    targets[found] = target_of[targets[found]]
     return targets, values
 
 

@@ -13,7 +13,7 @@ from cymf._base import MatrixFactorization
 from cymf._epochs import Epochs, LearningRate
 from cymf._estimator import FitSettings, fitting
 from cymf._growth import grow
-from cymf._inputs import as_ratings
+from cymf._inputs import training_ratings
 from cymf._training import Iteration, TrainingLoop
 from cymf._validation import check_choice, check_integer, check_number
 
@@ -229,7 +229,7 @@ class SGD(MatrixFactorization):
                     f"the model was fitted with n_factors={old.n_factors} and "
                     f"use_bias={old.user_bias is not None}; expected the same parameters as then, or fit anew"
                 )
-            growth = grow(old, as_ratings(X, y, sample_weight))
+            growth = grow(old, training_ratings(X, y, sample_weight))
             X, y, sample_weight = growth.new, None, None
         with fitting(self, settings, X, y, sample_weight, None, None) as (problem, loop):
             start = settings.start(problem, None)

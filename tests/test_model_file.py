@@ -74,6 +74,7 @@ def made_up(ids="str", *, bias=True, dtype=np.float32, n_factors=3, extra=None, 
             user_bias=array(n_users) if bias else None,
             item_bias=array(n_items) if bias else None,
             global_mean=0.1 + 0.2,
+            rating_mean=1 / 3,
             rating_range=ratings.rating_range,
             user_ids=ratings.user_ids,
             item_ids=ratings.item_ids,
@@ -136,6 +137,7 @@ def test_everything_comes_back(path, mmap, ids, bias, dtype):
     np.testing.assert_array_equal(theirs.user_counts, ours.user_counts, strict=True)
     np.testing.assert_array_equal(theirs.item_counts, ours.item_counts, strict=True)
     assert theirs.global_mean == ours.global_mean
+    assert theirs.rating_mean == ours.rating_mean
     assert theirs.rating_range == ours.rating_range
     assert (theirs.n_iter, theirs.stop_reason) == (2, "patience")
     assert theirs.history.keys() == ours.history.keys()

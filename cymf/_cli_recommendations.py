@@ -1,0 +1,85 @@
+"""Recommendations as a file: one row for each user and rank, written block by block."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["SUFFIXES", "RecommendationFile", "recommendation_rows"]
+
+SUFFIXES = (".csv", ".parquet")
+_COLUMNS = ("user", "rank", "item", "score")
+
+
+def recommendation_rows(
+    users: NDArray[Any], items: NDArray[Any], scores: NDArray[np.floating]
+) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[Any], NDArray[np.floating]]:
+    """Columns user, rank (from 1), item, score; places that no item fills are left out.
+
+    `items` and `scores` have the shape (n_users, n) of `recommend`.
+    """
+    rows, ranks = np.nonzero(~np.isnan(scores))
+    return users[rows], ranks + 1, items[rows, ranks], scores[rows, ranks]
+
+
+class RecommendationFile:
+    """A CSV or Parquet file that appears under its name when it is complete.
+
+    A context manager. Parquet needs pyarrow.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._unfinished = path.with_name(path.name + ".part")
+        self._parquet: Any = None
+        if path.suffix == ".parquet":
+            try:
+                import pyarrow.parquet  # noqa: F401
+            except ModuleNotFoundError:
+                raise ModuleNotFoundError(
+                    "writing Parquet needs pyarrow: pip install 'cymf[parquet]', or name a .csv "
+                    "file",
+                    name="pyarrow",
+                ) from None
+
+    def __enter__(self) -> RecommendationFile:
+        if self._path.suffix == ".csv":
+            self._text = open(self._unfinished, "w", newline="", encoding="utf-8")
+            self._csv = csv.writer(self._text)
+            self._csv.writerow(_COLUMNS)
+        return self
+
+    def write(self, users: NDArray[Any], items: NDArray[Any], scores: NDArray[np.floating]) -> None:
+        """Append the answer of `recommend` for some users."""
+        columns = recommendation_rows(users, items, scores)
+        if self._path.suffix == ".csv":
+            self._csv.writerows(zip(*(column.tolist() for column in columns), strict=True))
+            return
+        import pyarrow
+        import pyarrow.parquet
+
+        block = pyarrow.table(dict(zip(_COLUMNS, columns, strict=True)))
+        if self._parquet is None:
+            self._parquet = pyarrow.parquet.ParquetWriter(self._unfinished, block.schema)
+        self._parquet.write_table(block)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._path.suffix == ".csv":
+            self._text.close()
+        elif self._parquet is not None:
+            self._parquet.close()
+        if kind is None:
+            os.replace(self._unfinished, self._path)
+        else:
+            self._unfinished.unlink(missing_ok=True)

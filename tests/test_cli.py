@@ -1,0 +1,509 @@
+"""The command line: what it accepts, what it prints where, and which code it ends with."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import inspect
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import cymf
+from cymf import _cli_parameters, cli
+from cymf._cli_console import Console, table
+from cymf._cli_parameters import ESTIMATORS, add_parameter_flags, given_parameters
+from cymf.datasets import make_ratings
+
+
+def run(*argv: object) -> int:
+    return cli.main([str(argument) for argument in argv])
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Ratings with ids that are words, as CSV: all of them, and 300 held out."""
+    folder = tmp_path_factory.mktemp("cli")
+    ratings = make_ratings(60, 40, 1200, n_factors=2, noise=0.3).ratings
+    lines = [
+        (f"user-{i:02}", f"item {j}", round(float(value), 3))
+        for i, j, value in zip(ratings.users, ratings.items, ratings.values, strict=True)
+    ]
+    order = np.random.default_rng(0).permutation(len(lines))
+    for name, part in (("train.csv", order[300:]), ("test.csv", order[:300])):
+        with open(folder / name, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["user", "item", "rating"])
+            writer.writerows(lines[k] for k in part)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model_file(files):
+    path = files / "fitted.cymf"
+    assert run("fit", files / "train.csv", "--n-factors", 3, "--output", path, "--quiet") == 0
+    return path
+
+
+class Invented:
+    """A model that is not there.
+
+    Parameters
+    ----------
+    n_factors : int, default=4
+        Number of `factors`.
+    reg, reg_bias : float
+        Penalty, 5 % of it.
+    step : {"short", "long"}, default "short"
+        How far
+        to go.
+    """
+
+    def __init__(
+        self,
+        n_factors: int = 4,
+        *,
+        reg: float = 0.1,
+        reg_bias: float | None = None,
+        step: str = "short",
+        patience: int | None = None,
+        use_bias: bool = True,
+        verbose: bool = False,
+    ) -> None:
+        """Nothing to do."""
+
+
+@pytest.fixture
+def invented(monkeypatch):
+    monkeypatch.setattr(_cli_parameters, "estimator_class", lambda model: Invented)
+    parser = argparse.ArgumentParser(prog="x", allow_abbrev=False)
+    add_parameter_flags(parser, "als")
+    return parser
+
+
+def test_flags_of_a_signature(invented):
+    text = "--n-factors 7 --reg 2 --reg-bias none --step long --patience 3 --no-use-bias"
+    words = text.split()
+    assert given_parameters(invented.parse_args(words)) == {
+        "n_factors": 7,
+        "reg": 2.0,
+        "reg_bias": None,
+        "step": "long",
+        "patience": 3,
+        "use_bias": False,
+    }
+    assert given_parameters(invented.parse_args([])) == {}
+
+
+def test_flags_explain_themselves(invented):
+    text = " ".join(invented.format_help().split())
+    assert "--n-factors INT Number of factors (default: 4)" in text
+    assert "--reg-bias NUMBER Penalty, 5 % of it (default: none)" in text
+    assert "--step {short,long} How far to go (default: short)" in text
+    assert "verbose" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("--n-factors 2.5", "'2.5' is not a whole number"),
+        ("--reg much", "'much' is not a number"),
+        ("--patience soon", "'soon' is not a whole number or \"none\""),
+        ("--step none", "argument --step: invalid choice"),
+    ],
+)
+def test_values_of_the_wrong_kind(invented, capsys, words, complaint):
+    with pytest.raises(SystemExit, match="2"):
+        invented.parse_args(words.split())
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", ESTIMATORS)
+def test_every_parameter_has_a_flag_and_every_default_passes(model):
+    cls = getattr(cymf, ESTIMATORS[model])
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    add_parameter_flags(parser, model)
+    parameters = {
+        name: parameter.default
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if name != "verbose"
+    }
+    words = []
+    for name, default in parameters.items():
+        flag = "--" + name.replace("_", "-")
+        if isinstance(default, bool):
+            words.append(flag if default else flag.replace("--", "--no-", 1))
+        else:
+            words.append(f"{flag}={'none' if default is None else default}")
+    given = given_parameters(parser.parse_args(words))
+    assert given == parameters
+    assert cls(**given).get_params() == cls().get_params()
+    for action in parser._actions[1:]:
+        assert not action.help.startswith("(default"), f"{action.dest} is not documented"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("", "required: COMMAND"),
+        ("fitt x", "invalid choice: 'fitt'"),
+        ("fit", "required: RATINGS"),
+        ("fit x --model svd", "invalid choice: 'svd'"),
+        ("fit x --schedule constant", "--schedule is no parameter of --model als, but of"),
+        ("fit x --colour blue", "unrecognized arguments: --colour blue"),
+        ("fit x --n-fac 3", "unrecognized arguments: --n-fac 3"),
+        ("fit x --n-factors many", "'many' is not a whole number"),
+        ("evaluate model.cymf", "give a model file and a file of ratings"),
+        ("evaluate a b --n-factors 3", "a saved model has its parameters"),
+        ("evaluate a b --cross-validate 5", "takes one file"),
+        ("evaluate a --cross-validate 1", "at least 2, got 1"),
+        ("recommend m", "one of the arguments --users --all-users is required"),
+        ("recommend m --users 1 --all-users", "not allowed with"),
+        ("recommend m --users 1 -n 0", "-n must be at least 1, got 0"),
+        ("recommend m --all-users --output x.xls", "must end in .csv or .parquet, got x.xls"),
+    ],
+)
+def test_wrong_command_lines_end_with_2(capsys, words, complaint):
+    assert run(*words.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert complaint in err
+    assert "usage: cymf" in err
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "fit --help", "fit --model gd --help"])
+def test_help_and_version_end_with_0(capsys, words):
+    assert run(*words.split()) == 0
+    assert "cymf" in capsys.readouterr().out
+
+
+def test_help_lists_the_flags_of_the_named_model(capsys):
+    run("fit", "--help")
+    als = capsys.readouterr().out
+    run("fit", "--model=sgd", "--help")
+    sgd = capsys.readouterr().out
+    assert "--learning-rate" in sgd
+    assert "--learning-rate" not in als
+
+
+def test_fit_saves_what_the_class_would_train(files, capsys):
+    path = files / "sgd.cymf"
+    words = ("--model", "sgd", "--n-factors", 3, "--max-iter", 4, "--random-state", 5)
+    assert run("fit", files / "train.csv", *words, "--output", path) == 0
+    out, err = capsys.readouterr()
+    assert f"saved to {path}" in out
+    assert "SGD(" in out
+    assert "iteration 4/4" in err
+    model = cymf.load(path)
+    direct = cymf.SGD(n_factors=3, max_iter=4, random_state=5)
+    direct.fit(cymf.Ratings.from_file(files / "train.csv"))
+    np.testing.assert_array_equal(model.user_factors_, direct.user_factors_)
+
+
+def test_fit_json_is_one_document(files, capsys):
+    code = run(
+        *("fit", files / "train.csv", "--validation", files / "test.csv", "--max-iter", 3),
+        *("--n-factors", 2, "--tol", 0, "--json", "--output", files / "json.cymf"),
+    )
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert code == 0
+    assert found["model"] == "ALS"
+    assert found["parameters"]["n_factors"] == 2
+    assert found["ratings"] == {"n_ratings": 900, "n_users": 60, "n_items": 40}
+    assert found["n_iter"] == 3
+    assert len(found["history"]["validation_rmse"]) == 3
+    assert all(isinstance(value, float) for value in found["history"]["validation_rmse"])
+    assert "validation RMSE" in err
+
+
+def test_quiet_leaves_stderr_empty(files, capsys):
+    output = files / "quiet.cymf"
+    assert run("fit", files / "train.csv", "--max-iter", 2, "--quiet", "--output", output) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_patience_stops_early(files, capsys):
+    code = run(
+        *("fit", files / "train.csv", "--validation", files / "test.csv", "--model", "gd"),
+        *("--reg", 0, "--n-factors", 20, "--max-iter", 400, "--tol", 0, "--patience", 3),
+        *("--json", "--output", files / "patient.cymf"),
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert found["stop_reason"] == "patience"
+    assert found["n_iter"] < 400
+
+
+def test_evaluate_measures_as_the_model_does(files, model_file, capsys):
+    assert run("evaluate", model_file, files / "test.csv", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    model, test = cymf.load(model_file), cymf.Ratings.from_file(files / "test.csv")
+    assert found["rmse"] == model.rmse(test)
+    assert found["mae"] == model.mae(test)
+    assert found["r2"] == model.score(test)
+    assert 0 < found["mae"] < found["rmse"] < 1
+    assert run("evaluate", model_file, files / "test.csv") == 0
+    assert f"{found['rmse']:.4f}" in capsys.readouterr().out
+
+
+def test_cross_validate(files, capsys):
+    words = ("--cross-validate", 3, "--model", "gd", "--max-iter", 20, "--json")
+    assert run("evaluate", files / "train.csv", *words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["model"] == "GradientDescent"
+    assert len(found["folds"]) == 3
+    folds = [fold["rmse"] for fold in found["folds"]]
+    assert len(set(folds)) == 3
+    assert found["mean"]["rmse"] == pytest.approx(np.mean(folds))
+    assert run("evaluate", files / "train.csv", *words[:-1]) == 0
+    assert f"{np.mean(folds):.4f}" in capsys.readouterr().out
+
+
+def test_recommend_to_named_users(model_file, capsys):
+    assert run("recommend", model_file, "--users", "user-03", "user-07", "-n", 4, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["recommendations"]
+    model = cymf.load(model_file)
+    items, scores = model.recommend(["user-03", "user-07"], n=4)
+    assert [row["item"] for row in rows] == items.ravel().tolist()
+    assert [row["score"] for row in rows] == pytest.approx(scores.ravel().tolist())
+    assert [row["rank"] for row in rows] == [1, 2, 3, 4] * 2
+    assert [row["user"] for row in rows] == ["user-03"] * 4 + ["user-07"] * 4
+    assert run("recommend", model_file, "--users", "user-03", "-n", 1) == 0
+    assert items[0, 0] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_recommend_to_all_users_as_a_file(model_file, tmp_path, monkeypatch, capsys, suffix):
+    monkeypatch.setattr("cymf._cli_commands._USERS_PER_BLOCK", 7)
+    path = tmp_path / f"best{suffix}"
+    assert run("recommend", model_file, "--all-users", "-n", 3, "--output", path) == 0
+    assert "60 users" in capsys.readouterr().out
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    if suffix == ".csv":
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    else:
+        parquet = pytest.importorskip("pyarrow.parquet")
+        rows = parquet.read_table(path).to_pylist()
+    assert list(rows[0]) == ["user", "rank", "item", "score"]
+    model = cymf.load(model_file)
+    users = model._state.user_ids.ids
+    items, scores = model.recommend(users, n=3)
+    assert [row["user"] for row in rows] == np.repeat(users, 3).tolist()
+    assert [row["item"] for row in rows] == items.ravel().tolist()
+    np.testing.assert_allclose([float(row["score"]) for row in rows], scores.ravel(), rtol=1e-6)
+
+
+def test_places_without_an_item_are_left_out(model_file, capsys):
+    assert run("recommend", model_file, "--users", "user-03", "-n", 1000, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["recommendations"]
+    rated = (cymf.load(model_file)._state.ratings.users == 3).sum()
+    assert len(rows) == 40 - rated
+    assert run("recommend", model_file, "--users", "user-03", "-n", 1000, "--include-seen") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 40 + 2
+
+
+def test_a_model_without_ratings_takes_seen(files, tmp_path, capsys):
+    path = tmp_path / "bare.cymf"
+    assert run("fit", files / "train.csv", "--no-store-ratings", "--output", path) == 0
+    assert run("recommend", path, "--users", "user-03") == 1
+    assert "exclude_seen" in capsys.readouterr().err
+    words = ("--users", "user-03", "-n", 1000, "--json")
+    assert run("recommend", path, *words, "--seen", files / "train.csv") == 0
+    rows = json.loads(capsys.readouterr().out)["recommendations"]
+    assert 0 < len(rows) < 40
+
+
+def test_unknown_users(model_file, capsys):
+    assert run("recommend", model_file, "--users", "nobody", "user-01", "-n", 2) == 0
+    assert capsys.readouterr().err.endswith("biases: nobody\n")
+    assert run("recommend", model_file, "--users", "nobody", "--unknown", "raise", "--json") == 1
+    out, err = capsys.readouterr()
+    assert "'nobody'" in err
+    assert json.loads(out)["error"]["type"] == "UnknownIdError"
+
+
+def test_ids_that_are_numbers(tmp_path, capsys):
+    path = tmp_path / "u.tsv"
+    path.write_text("user\titem\trating\n5\t10\t3.5\n5\t20\t1\n900\t10\t4\n900\t30\t2\n7\t20\t2\n")
+    model = tmp_path / "m.cymf"
+    assert run("fit", path, "--n-factors", 1, "--output", model) == 0
+    capsys.readouterr()
+    assert run("recommend", model, "--users", 900, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["recommendations"]
+    assert [(row["user"], row["item"]) for row in rows] == [(900, 20)]
+    assert run("recommend", model, "--users", "ann") == 1
+    assert "are whole numbers, got --users ann" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("fit", "no-such.csv"), "no-such.csv"),
+        (("evaluate", "no-such.cymf", "x.csv"), "no-such.cymf"),
+        (("recommend", "no-such.cymf", "--users", "1"), "no-such.cymf"),
+    ],
+)
+def test_failures_end_with_1_and_name_the_file(tmp_path, monkeypatch, capsys, words, complaint):
+    monkeypatch.chdir(tmp_path)
+    assert run(*words) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"cymf {words[0]}: error: ")
+    assert complaint in err
+    assert "Traceback" not in err
+    assert run(*words, "--debug") == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_model(files, capsys):
+    assert run("evaluate", files / "train.csv", files / "test.csv") == 1
+    assert "train.csv" in capsys.readouterr().err
+
+
+def test_wrong_parameter_values_are_failures_of_the_model(files, capsys):
+    assert run("fit", files / "train.csv", "--n-factors", -3) == 1
+    assert "n_factors" in capsys.readouterr().err
+
+
+def test_errors_nobody_foresaw_say_how_to_see_more(monkeypatch, capsys):
+    def fail(arguments, console):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("cymf._cli_info.run_info", fail)
+    assert run("info") == 1
+    assert "ZeroDivisionError: ; --debug shows where" in capsys.readouterr().err
+
+
+def test_warnings_are_single_lines(monkeypatch, capsys):
+    def warn(arguments, console):
+        import warnings
+
+        warnings.warn("mind the gap", cymf.ConvergenceWarning, stacklevel=2)
+        return 0
+
+    monkeypatch.setattr("cymf._cli_info.run_info", warn)
+    assert run("info") == 0
+    assert capsys.readouterr().err == "cymf: warning: mind the gap\n"
+
+
+def test_interrupting_before_a_model_exists(monkeypatch, capsys):
+    def interrupt(arguments, console):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cymf._cli_info.run_info", interrupt)
+    assert run("info") == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_interrupting_training_saves_the_last_iteration(files, tmp_path, monkeypatch, capsys):
+    from cymf._cli_console import Progress
+
+    def interrupt(self, record):
+        if record.iteration == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "__call__", interrupt)
+    path = tmp_path / "cut.cymf"
+    words = ("--max-iter", 50, "--tol", 0, "--output", path)
+    assert run("fit", files / "train.csv", *words) == 130
+    assert f"saved to {path}" in capsys.readouterr().out
+    assert cymf.load(path).n_iter_ == 3
+
+
+def test_file_options(tmp_path, capsys):
+    path = tmp_path / "odd.txt"
+    path.write_text("4.0;b;a\n2.0;c;a\n1.0;c;a\n3.0;b;d\n5.0;c;d\n")
+    words = ("--sep", ";", "--no-header", "--columns", "2,1,0", "--output", tmp_path / "m.cymf")
+    assert run("fit", path, *words, "--n-factors", 1) == 1
+    assert "duplicates" in capsys.readouterr().err
+    assert run("fit", path, *words, "--n-factors", 1, "--duplicates", "last", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ratings"] == {"n_ratings": 4, "n_users": 2, "n_items": 2}
+
+
+def test_info(capsys):
+    assert run("info", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["cymf"] == cymf.__version__
+    assert found["numpy"] == np.__version__
+    assert found["simd_level"] in found["simd_levels_available"]
+    assert found["threads"] >= 1
+    assert run("info") == 0
+    out = capsys.readouterr().out
+    assert f"cymf        {cymf.__version__}" in out
+    for word in ("Python", "SciPy", "SIMD level", "BLAS", "threads", "data"):
+        assert word in out
+
+
+def test_a_bar_on_a_terminal(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    record = argparse.Namespace(
+        iteration=1, objective=float("nan"), train_rmse=0.5, validation_rmse=float("nan")
+    )
+    with Console().progress("ALS", 2) as progress:
+        progress(record)
+    shown = terminal.getvalue()
+    assert "ALS" in shown
+    assert "1/2" in shown
+    assert "train RMSE=0.5000" in shown
+    assert "validation" not in shown
+
+
+def test_lines_elsewhere_are_few_and_the_last_is_among_them(capsys):
+    nan = float("nan")
+    with Console().progress("GD", 1000) as progress:
+        for iteration in range(1, 778):
+            progress(
+                argparse.Namespace(
+                    iteration=iteration, objective=nan, train_rmse=nan, validation_rmse=0.25
+                )
+            )
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "GD  iteration 1/1000  validation RMSE 0.2500"
+    assert lines[-1].startswith("GD  iteration 777/1000")
+    assert len(lines) < 25
+
+
+def test_json_has_no_nan(capsys):
+    Console(as_json=True).document(
+        {"a": np.float32(0.5), "b": [float("nan"), np.inf], "c": np.arange(2), "d": None}
+    )
+    assert json.loads(capsys.readouterr().out) == {
+        "a": 0.5,
+        "b": [None, None],
+        "c": [0, 1],
+        "d": None,
+    }
+
+
+def test_tables_align():
+    text = table(["name", "RMSE"], [["a", 0.5], ["longer", None], ["b", 12.34567]])
+    assert text.splitlines() == [
+        "name       RMSE",
+        "------  -------",
+        "a        0.5000",
+        "longer",
+        "b       12.3457",
+    ]
+
+
+def test_module_and_closed_pipe(model_file):
+    """`python -m cymf` in a process of its own, whose reader goes away early."""
+    command = [sys.executable, "-m", "cymf", "recommend", model_file, "--all-users", "-n", "40"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read().decode()
+    assert process.returncode == 0
+    assert "Error" not in errors

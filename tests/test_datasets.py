@@ -1,0 +1,262 @@
+"""Generated ratings have the truth and the sizes they claim; MovieLens is read whole."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cymf import _movielens, datasets
+from cymf.datasets import load_movielens, make_ratings
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n_users=st.integers(1, 30),
+    n_items=st.integers(1, 30),
+    fill=st.floats(0.0, 1.0),
+    n_factors=st.integers(0, 4),
+    exponents=st.tuples(st.floats(0, 4), st.floats(0, 4)),
+    seed=st.integers(0, 2**31),
+)
+def test_sizes_and_distinct_cells(n_users, n_items, fill, n_factors, exponents, seed):
+    n_ratings = max(1, round(fill * n_users * n_items))
+    data = make_ratings(
+        n_users,
+        n_items,
+        n_ratings,
+        n_factors=n_factors,
+        activity_exponent=exponents[0],
+        popularity_exponent=exponents[1],
+        random_state=seed,
+    )
+    ratings = data.ratings
+    assert ratings.shape == (n_users, n_items)
+    assert ratings.nnz == n_ratings
+    cells = ratings.users.astype(np.int64) * n_items + ratings.items
+    assert len(np.unique(cells)) == n_ratings
+    assert np.isfinite(ratings.values).all()
+    if n_ratings >= n_users:
+        assert np.bincount(ratings.users, minlength=n_users).min() >= 1
+    assert data.user_factors.shape == (n_users, n_factors)
+    assert data.item_factors.shape == (n_items, n_factors)
+
+
+def test_chunks_do_not_change_which_cells_are_possible(monkeypatch):
+    monkeypatch.setattr(datasets, "_CELLS_PER_CHUNK", 50)
+    data = make_ratings(40, 30, 700, random_state=3)
+    cells = data.ratings.users.astype(np.int64) * 30 + data.ratings.items
+    assert len(np.unique(cells)) == 700
+    assert data.expected(data.ratings.users, data.ratings.items).shape == (700,)
+
+
+def test_same_seed_same_ratings_other_seed_others():
+    first, again, other = (make_ratings(50, 40, 600, random_state=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.ratings.items, again.ratings.items)
+    np.testing.assert_array_equal(first.ratings.values, again.ratings.values)
+    assert not np.array_equal(first.ratings.values, other.ratings.values)
+
+
+def test_without_noise_ratings_are_the_formula():
+    data = make_ratings(20, 15, 100, n_factors=3, noise=0.0)
+    users, items = data.ratings.users, data.ratings.items
+    formula = [
+        data.global_mean
+        + data.user_bias[i]
+        + data.item_bias[j]
+        + data.user_factors[i] @ data.item_factors[j]
+        for i, j in zip(users, items, strict=True)
+    ]
+    np.testing.assert_allclose(data.ratings.values, formula, rtol=0, atol=1e-12)
+    assert data.noise_floor() < 1e-12
+
+
+def test_noise_floor_is_the_noise():
+    data = make_ratings(500, 300, 40_000, noise=0.7)
+    assert data.noise_floor() == pytest.approx(0.7, rel=0.02)
+
+
+def test_scales_are_standard_deviations():
+    data = make_ratings(2000, 2000, 2000, n_factors=5, bias_scale=0.3, factor_scale=0.9)
+    assert np.std(data.user_bias) == pytest.approx(0.3, rel=0.1)
+    assert np.std(data.item_bias) == pytest.approx(0.3, rel=0.1)
+    assert np.std(data.user_factors @ data.item_factors.T) == pytest.approx(0.9, rel=0.1)
+
+
+def test_expected_of_cells_that_are_not_there():
+    data = make_ratings(5, 4, 10)
+    with pytest.raises(IndexError, match="item row numbers go from -1 to 2; expected 0 to 3"):
+        data.expected([0, 1], [2, -1])
+    with pytest.raises(ValueError, match=r"users has shape \(2,\) and items \(1,\)"):
+        data.expected([0, 1], [2])
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.4, 1.5])
+def test_expected_rounded_rating_is_the_mean_of_many_draws(noise):
+    data = make_ratings(30, 20, 400, noise=noise, rating_scale=(1, 5))
+    assert set(np.unique(data.ratings.values)) <= {1.0, 2.0, 3.0, 4.0, 5.0}
+    truth = (
+        data.global_mean
+        + data.user_bias[:, None]
+        + data.item_bias
+        + data.user_factors @ data.item_factors.T
+    )[:5, :5]
+    draws = np.random.default_rng(0).normal(0, noise, (20_000, 5, 5)) + truth
+    users, items = np.divmod(np.arange(25), 5)
+    np.testing.assert_allclose(
+        data.expected(users, items),
+        np.clip(np.rint(draws), 1, 5).mean(axis=0).ravel(),
+        atol=4 * 1.6 / np.sqrt(20_000),
+    )
+
+
+def test_activity_and_popularity_fall_as_they_should():
+    data = make_ratings(2000, 1000, 40_000, activity_exponent=1.0, popularity_exponent=1.2)
+    items = np.sort(np.bincount(data.ratings.items, minlength=1000))[::-1]
+    users = np.sort(np.bincount(data.ratings.users, minlength=2000))[::-1]
+    assert items[0] > 20 * np.median(items)
+    assert users[0] > 10 * np.median(users)
+    even = make_ratings(2000, 1000, 40_000, activity_exponent=0.0, popularity_exponent=0.0)
+    np.testing.assert_array_equal(np.bincount(even.ratings.users), 20)
+    assert np.bincount(even.ratings.items).max() < 80
+
+
+@pytest.mark.parametrize("dense", [False, True], ids=["rejection", "gumbel"])
+def test_draws_are_plackett_luce(dense, monkeypatch):
+    """Two of three items: P({a, b}) = p_a p_b / (1 - p_a) + p_b p_a / (1 - p_b)."""
+    if dense:
+        monkeypatch.setattr(datasets, "_REJECTION_ROUNDS", 0)
+    p = np.array([0.6, 0.3, 0.1] + [0.0] * 13) + 1e-12  # 16 items: two of them count as few
+    rows = 20_000
+    counts = np.full(rows, 2)
+    cells = datasets._draw_cells(counts, p, np.random.default_rng(0))
+    pairs = (cells % 16).reshape(rows, 2)
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        wanted = p[a] * p[b] / (1 - p[a]) + p[a] * p[b] / (1 - p[b])
+        seen = np.mean((pairs == (a, b)).all(axis=1))
+        assert seen == pytest.approx(wanted, abs=4 * np.sqrt(0.25 / rows))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_ratings": 101}, "101 ratings .* 10 x 10 = 100 cells"),
+        ({"n_users": 0}, "n_users must be at least 1, got 0"),
+        ({"noise": -1.0}, "noise must be a finite number of at least 0"),
+        ({"popularity_exponent": float("nan")}, "popularity_exponent"),
+        ({"rating_scale": (5, 1)}, "rating_scale must be None or two whole numbers"),
+        ({"rating_scale": (0.5, 5)}, "rating_scale must be None or two whole numbers"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_ratings(**{"n_users": 10, "n_items": 10, "n_ratings": 50, **arguments})
+
+
+def test_a_size_that_is_no_whole_number():
+    with pytest.raises(TypeError, match=r"n_items must be a whole number, got 2\.5"):
+        make_ratings(10, 2.5, 5)
+
+
+def test_movielens_100k(data_dir):
+    data = load_movielens("100k", data_home=data_dir)
+    assert data.ratings.shape == (943, 1682)
+    assert data.ratings.nnz == 100_000
+    values, counts = np.unique(data.ratings.values, return_counts=True)
+    assert dict(zip(values, counts, strict=True)) == {
+        1: 6110,
+        2: 11370,
+        3: 27145,
+        4: 34174,
+        5: 21201,
+    }
+    assert data.ratings.has_timestamps
+    assert len(data.titles) == 1682
+    assert data.titles[50] == "Star Wars (1977)"
+    assert data.genres[1] == ("Animation", "Children's", "Comedy")
+
+
+def test_movielens_1m(data_dir):
+    data = load_movielens("1m", data_home=data_dir)
+    assert data.ratings.shape == (6040, 3706)
+    assert data.ratings.nnz == 1_000_209
+    assert data.titles[1] == "Toy Story (1995)"
+    assert data.genres[1] == ("Animation", "Children's", "Comedy")
+    first_user, first_item = data.ratings.user_ids.ids[0], data.ratings.item_ids.ids[0]
+    assert (first_user, first_item) == (1, 1)
+
+
+def write_small_100k(folder: Path) -> None:
+    """A few lines in the format of MovieLens 100K, invented."""
+    folder.mkdir(parents=True)
+    (folder / "u.data").write_text("7\t3\t4\t880000001\n7\t9\t1\t880000002\n8\t3\t5\t880000003\n")
+    (folder / "u.genre").write_text("unknown|0\nDrama|1\nFilm-Noir|2\n\n")
+    lines = "3|Caf\xe9 Nowhere (1971)|x||y|0|1|1\n9|Second One (1972)|x||y|1|0|0\n"
+    (folder / "u.item").write_bytes(lines.encode("latin-1"))
+
+
+def test_small_100k_folder(tmp_path):
+    write_small_100k(tmp_path / "ml-100k")
+    data = load_movielens("100k", data_home=tmp_path)
+    assert data.ratings.nnz == 3
+    assert data.titles == {3: "Café Nowhere (1971)", 9: "Second One (1972)"}
+    assert data.genres == {3: ("Drama", "Film-Noir"), 9: ("unknown",)}
+
+
+def test_small_1m_folder(tmp_path):
+    folder = tmp_path / "ml-1m"
+    folder.mkdir()
+    (folder / "ratings.dat").write_text("1::10::5::978300760\n2::20::3::978300761\n")
+    (folder / "movies.dat").write_bytes("10::Caf\xe9 (1971)::Drama|War\n".encode("latin-1"))
+    data = load_movielens("1m", data_home=tmp_path)
+    assert data.ratings.nnz == 2
+    assert data.titles == {10: "Café (1971)"}
+    assert data.genres == {10: ("Drama", "War")}
+
+
+def test_named_folder_before_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CYMF_DATA", str(tmp_path / "named"))
+    monkeypatch.setattr(_movielens, "_cache_folder", lambda: tmp_path / "cache")
+    write_small_100k(tmp_path / "cache" / "ml-100k")
+    assert load_movielens("100k").source == tmp_path / "cache" / "ml-100k"
+    write_small_100k(tmp_path / "named" / "ml-100k")
+    assert load_movielens("100k").source == tmp_path / "named" / "ml-100k"
+
+
+def test_missing_movielens_says_where_it_looked(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"ml-100k/ unpacked from https://files\.grouplens"):
+        load_movielens("100k", data_home=tmp_path)
+    with pytest.raises(ValueError, match='"100k" or "1m", got \'20m\''):
+        load_movielens("20m")
+
+
+def test_download_unpacks_and_checks(tmp_path, monkeypatch):
+    pooch = pytest.importorskip("pooch", reason="downloads need pooch")
+    write_small_100k(tmp_path / "made" / "ml-100k")
+    archive = tmp_path / "ml-100k.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in (tmp_path / "made").rglob("u.*"):
+            file.write(path, path.relative_to(tmp_path / "made"))
+
+    def copy(self, url, output_file, *_):
+        assert url == "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
+        Path(output_file).write_bytes(archive.read_bytes())
+
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", copy)
+    home = tmp_path / "home"
+    with pytest.raises(ValueError, match="hash"):  # not the archive GroupLens published
+        load_movielens("100k", data_home=home, download=True)
+    monkeypatch.setitem(_movielens._SHA256, "ml-100k", pooch.file_hash(str(archive)))
+    data = load_movielens("100k", data_home=home, download=True)
+    assert data.ratings.nnz == 3
+    assert data.source == home / "ml-100k"
+
+
+def test_download_without_pooch(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pooch", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install pooch"):
+        load_movielens("100k", data_home=tmp_path, download=True)
