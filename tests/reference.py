@@ -207,8 +207,18 @@ def minimum_norm_row(
     return np.linalg.lstsq(matrix, right, rcond=rcond)[0]
 
 
-def als_half_sweep(cells: Cells, model: Factors, penalty: Penalty, use_bias: bool) -> Factors:
-    """Every user row solved exactly, the items fixed; the shortest where a row leaves freedom."""
+def als_half_sweep(
+    cells: Cells,
+    model: Factors,
+    penalty: Penalty,
+    use_bias: bool,
+    epsilon: float = np.finfo(np.float64).eps,
+) -> Factors:
+    """Every user row solved exactly, the items fixed; the shortest where a row leaves freedom.
+
+    Singular values below ``epsilon`` times the number of equations, relative to the largest, are
+    none: the rounding of the given factors.
+    """
     model = model.copy()
     scale = penalty.scale(cells.user_counts)
     for i in range(cells.shape[0]):
@@ -225,6 +235,7 @@ def als_half_sweep(cells: Cells, model: Factors, penalty: Penalty, use_bias: boo
             cells.weights[of_row],
             penalty.reg * scale[i],
             penalty.reg_bias * scale[i] if use_bias else None,
+            epsilon * (len(of_row) + model.users.shape[1] + use_bias),
         )
         model.users[i] = solution[: model.users.shape[1]]
         if use_bias:
