@@ -328,8 +328,8 @@ def adagrad_epoch(
 def turns(runs: list[list[int]], seats: int = 8) -> list[int]:
     """Order in which the ratings of several users take turns.
 
-    ``runs`` are the users' ratings. Each of the ``seats`` holds one user; seats are served round and
-    round, one rating each. A user who has none left gives the seat to the next one waiting; when
+    ``runs`` are the users' ratings. Each of the ``seats`` holds one user; seats are served round
+    and round, one rating each. A user who has none left gives the seat to the next waiting; when
     none waits, to the one in the last seat, who is served at once.
     """
     seated = [list(run) for run in runs[:seats]]
