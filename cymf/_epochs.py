@@ -20,7 +20,9 @@ __all__ = ["SCHEDULES", "Epochs", "LearningRate"]
 
 SCHEDULES = ("exponential", "constant", "inverse_scaling", "adagrad", "adagrad_row")
 _STEP_RULES = {"adagrad_row": 1, "adagrad": 2}  # of the kernel; all other schedules are plain steps
-_IMPLAUSIBLE = 100.0  # squared errors so many times the largest squared rating: training has exploded
+_IMPLAUSIBLE = (
+    100.0  # squared errors so many times the largest squared rating: training has exploded
+)
 _MOST_HALVINGS = 40
 
 
@@ -49,7 +51,9 @@ class LearningRate:
         return cls(
             check_number("learning_rate", model.learning_rate, positive=True),
             schedule,
-            check_number("decay", model.decay, maximum=1 if schedule == "exponential" else math.inf),
+            check_number(
+                "decay", model.decay, maximum=1 if schedule == "exponential" else math.inf
+            ),
         )
 
     @property
@@ -130,7 +134,9 @@ class Epochs:
             return nothing, nothing
         columns = 2 if rule == 1 else n_factors + 1
         result = []
-        for name, order in zip(("user_gradient_sums", "item_gradient_sums"), self._orders, strict=True):
+        for name, order in zip(
+            ("user_gradient_sums", "item_gradient_sums"), self._orders, strict=True
+        ):
             sums = np.ones((len(order), columns), self.problem.dtype)
             old = known.get(name)
             if old is not None and old.shape[1] == columns:

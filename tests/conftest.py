@@ -16,7 +16,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Refuse to test the source folder where the installed package is meant (CYMF_REQUIRE_INSTALLED)."""
     package = Path(cymf.__file__).resolve().parent
     if os.environ.get("CYMF_REQUIRE_INSTALLED") and package.parent == _REPOSITORY:
-        pytest.exit(f"cymf was imported from the source folder {package}, not from an installation", 3)
+        pytest.exit(
+            f"cymf was imported from the source folder {package}, not from an installation", 3
+        )
 
 
 def pytest_report_header() -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import reference
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-
-import reference
 
 # Gathered batches hold 32 rated rows (128 in the LAPACK path), gradients take four at a time.
 ROW_LENGTHS = (0, 0, 1, 1, 2, 3, 4, 5, 8, 13, 31, 32, 33, 64, 65, 100, 128, 129, 300)

@@ -9,12 +9,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import reference
+from generated import Compressed
 from numpy.typing import NDArray
 
 import cymf._kernels
-import reference
 from cymf._kernels import _als_lapack
-from generated import Compressed
 
 GUARD = 64  # elements before and after every output, that must stay as they were
 SENTINEL = 12345.0

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
-from numpy.typing import NDArray
-
 import reference
 from generated import Compressed
 from kernel_drivers import Guarded, in_threads, padded
+from numpy.typing import NDArray
 
 PLAIN, ADAGRAD_ROW, ADAGRAD = 0, 1, 2
 

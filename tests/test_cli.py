@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
-import inspect
-import io
 import json
 import subprocess
 import sys
@@ -14,9 +11,7 @@ import numpy as np
 import pytest
 
 import cymf
-from cymf import _cli_parameters, cli
-from cymf._cli_console import Console, table
-from cymf._cli_parameters import ESTIMATORS, add_parameter_flags, given_parameters
+from cymf import cli
 from cymf.datasets import make_ratings
 
 
@@ -47,103 +42,6 @@ def model_file(files):
     path = files / "fitted.cymf"
     assert run("fit", files / "train.csv", "--n-factors", 3, "--output", path, "--quiet") == 0
     return path
-
-
-class Invented:
-    """A model that is not there.
-
-    Parameters
-    ----------
-    n_factors : int, default=4
-        Number of `factors`.
-    reg, reg_bias : float
-        Penalty, 5 % of it.
-    step : {"short", "long"}, default "short"
-        How far
-        to go.
-    """
-
-    def __init__(
-        self,
-        n_factors: int = 4,
-        *,
-        reg: float = 0.1,
-        reg_bias: float | None = None,
-        step: str = "short",
-        patience: int | None = None,
-        use_bias: bool = True,
-        verbose: bool = False,
-    ) -> None:
-        """Nothing to do."""
-
-
-@pytest.fixture
-def invented(monkeypatch):
-    monkeypatch.setattr(_cli_parameters, "estimator_class", lambda model: Invented)
-    parser = argparse.ArgumentParser(prog="x", allow_abbrev=False)
-    add_parameter_flags(parser, "als")
-    return parser
-
-
-def test_flags_of_a_signature(invented):
-    text = "--n-factors 7 --reg 2 --reg-bias none --step long --patience 3 --no-use-bias"
-    words = text.split()
-    assert given_parameters(invented.parse_args(words)) == {
-        "n_factors": 7,
-        "reg": 2.0,
-        "reg_bias": None,
-        "step": "long",
-        "patience": 3,
-        "use_bias": False,
-    }
-    assert given_parameters(invented.parse_args([])) == {}
-
-
-def test_flags_explain_themselves(invented):
-    text = " ".join(invented.format_help().split())
-    assert "--n-factors INT Number of factors (default: 4)" in text
-    assert "--reg-bias NUMBER Penalty, 5 % of it (default: none)" in text
-    assert "--step {short,long} How far to go (default: short)" in text
-    assert "verbose" not in text
-
-
-@pytest.mark.parametrize(
-    ("words", "complaint"),
-    [
-        ("--n-factors 2.5", "'2.5' is not a whole number"),
-        ("--reg much", "'much' is not a number"),
-        ("--patience soon", "'soon' is not a whole number or \"none\""),
-        ("--step none", "argument --step: invalid choice"),
-    ],
-)
-def test_values_of_the_wrong_kind(invented, capsys, words, complaint):
-    with pytest.raises(SystemExit, match="2"):
-        invented.parse_args(words.split())
-    assert complaint in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("model", ESTIMATORS)
-def test_every_parameter_has_a_flag_and_every_default_passes(model):
-    cls = getattr(cymf, ESTIMATORS[model])
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    add_parameter_flags(parser, model)
-    parameters = {
-        name: parameter.default
-        for name, parameter in inspect.signature(cls).parameters.items()
-        if name != "verbose"
-    }
-    words = []
-    for name, default in parameters.items():
-        flag = "--" + name.replace("_", "-")
-        if isinstance(default, bool):
-            words.append(flag if default else flag.replace("--", "--no-", 1))
-        else:
-            words.append(f"{flag}={'none' if default is None else default}")
-    given = given_parameters(parser.parse_args(words))
-    assert given == parameters
-    assert cls(**given).get_params() == cls().get_params()
-    for action in parser._actions[1:]:
-        assert not action.help.startswith("(default"), f"{action.dest} is not documented"
 
 
 @pytest.mark.parametrize(
@@ -439,63 +337,6 @@ def test_info(capsys):
     assert f"cymf        {cymf.__version__}" in out
     for word in ("Python", "SciPy", "SIMD level", "BLAS", "threads", "data"):
         assert word in out
-
-
-def test_a_bar_on_a_terminal(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    record = argparse.Namespace(
-        iteration=1, objective=float("nan"), train_rmse=0.5, validation_rmse=float("nan")
-    )
-    with Console().progress("ALS", 2) as progress:
-        progress(record)
-    shown = terminal.getvalue()
-    assert "ALS" in shown
-    assert "1/2" in shown
-    assert "train RMSE=0.5000" in shown
-    assert "validation" not in shown
-
-
-def test_lines_elsewhere_are_few_and_the_last_is_among_them(capsys):
-    nan = float("nan")
-    with Console().progress("GD", 1000) as progress:
-        for iteration in range(1, 778):
-            progress(
-                argparse.Namespace(
-                    iteration=iteration, objective=nan, train_rmse=nan, validation_rmse=0.25
-                )
-            )
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "GD  iteration 1/1000  validation RMSE 0.2500"
-    assert lines[-1].startswith("GD  iteration 777/1000")
-    assert len(lines) < 25
-
-
-def test_json_has_no_nan(capsys):
-    Console(as_json=True).document(
-        {"a": np.float32(0.5), "b": [float("nan"), np.inf], "c": np.arange(2), "d": None}
-    )
-    assert json.loads(capsys.readouterr().out) == {
-        "a": 0.5,
-        "b": [None, None],
-        "c": [0, 1],
-        "d": None,
-    }
-
-
-def test_tables_align():
-    text = table(["name", "RMSE"], [["a", 0.5], ["longer", None], ["b", 12.34567]])
-    assert text.splitlines() == [
-        "name       RMSE",
-        "------  -------",
-        "a        0.5000",
-        "longer",
-        "b       12.3457",
-    ]
 
 
 def test_module_and_closed_pipe(model_file):

@@ -6,12 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import reference
+from generated import Compressed, compressed_ratings, factor_pair, penalties
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import reference
-from cymf._kernels import _als_lapack
-from generated import Compressed, compressed_ratings, factor_pair, penalties
 from kernel_drivers import (
     als_half_sweep,
     als_minimum_norm_rows,
@@ -20,6 +18,8 @@ from kernel_drivers import (
     kernels_and_width,
     unit_roundoff,
 )
+
+from cymf._kernels import _als_lapack
 
 SOLVED, RANK_DEFICIENT, NOT_FINITE = 0, 1, 2
 BATCH = 32  # samples that the Gram matrix sums before it adds them up

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import reference
+from generated import FACTOR_COUNTS, Compressed, compressed_ratings, factor_pair, penalties
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import reference
-from cymf._kernels import load_level
-from generated import FACTOR_COUNTS, Compressed, compressed_ratings, factor_pair, penalties
 from kernel_drivers import (
     Pass,
     at_every_level,
@@ -19,6 +17,8 @@ from kernel_drivers import (
     squared_error,
     unit_roundoff,
 )
+
+from cymf._kernels import load_level
 
 
 @st.composite

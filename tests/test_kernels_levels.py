@@ -8,12 +8,12 @@ import sys
 
 import numpy as np
 import pytest
-
-import cymf._kernels
 import reference
-from cymf._kernels import _cpu, available_levels, load_level, simd_level
 from generated import Compressed
 from kernel_drivers import als_half_sweep, in_both_types, residual_gradient, unit_roundoff
+
+import cymf._kernels
+from cymf._kernels import _cpu, available_levels, load_level, simd_level
 
 LEVELS = ("baseline", "v3", "v4")
 KERNELS = (

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import reference
+from generated import Compressed, compressed_ratings, factor_pair, penalties
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import reference
-from cymf._kernels import load_level
-from generated import Compressed, compressed_ratings, factor_pair, penalties
 from kernel_drivers import at_every_level, in_both_types, kernels_and_width, unit_roundoff
 from sgd_grid import ADAGRAD, ADAGRAD_ROW, PLAIN, Blocks, Grid, epoch, fill_blocks
+
+from cymf._kernels import load_level
 
 SEATS = 8
 LENGTHS = (0, 1, 2, 3, 5, 8, 13, 31, 33, 60)
