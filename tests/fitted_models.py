@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import reference
 
 import cymf
 import cymf._parallel
-import reference
 from cymf._estimator import FitSettings, fitting
 from cymf._factors import Factors
 from cymf._problem import Problem

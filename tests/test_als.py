@@ -7,14 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-import cymf
 import reference
-from cymf._factors import Factors, predicted_change
-from cymf._kernels import _als_lapack
-from cymf.als import RowSolver
 from fitted_models import (
     ThreadsEvenForLittle,
     bits_of,
@@ -25,6 +18,13 @@ from fitted_models import (
     star_ratings,
     trimmed,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cymf
+from cymf._factors import Factors, predicted_change
+from cymf._kernels import _als_lapack
+from cymf.als import RowSolver
 
 in_both_types = pytest.mark.parametrize("dtype", ["float32", "float64"])
 by_every_solver = pytest.mark.parametrize("solver", ["cholesky", "lapack"])

@@ -6,8 +6,6 @@ import re
 
 import numpy as np
 import pytest
-
-import cymf
 import reference
 from fitted_models import (
     ThreadsEvenForLittle,
@@ -20,6 +18,8 @@ from fitted_models import (
     star_ratings,
     trimmed,
 )
+
+import cymf
 
 in_both_types = pytest.mark.parametrize("dtype", ["float32", "float64"])
 with_or_without_bias = pytest.mark.parametrize("use_bias", [True, False])

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 import reference
-from cymf._kernels import _als_lapack, load_level
 from generated import Compressed
 from kernel_drivers import (
     als_half_sweep,
@@ -20,6 +18,9 @@ from kernel_drivers import (
     residual_gradient,
 )
 from sgd_grid import Grid, epoch, fill_blocks
+
+import cymf
+from cymf._kernels import _als_lapack, load_level
 
 NAN = np.nan
 USERS = ["Alice", "Bob", "Carol"]
@@ -175,3 +176,110 @@ def test_zero_stands_for_what_is_missing():
     whole = np.where(missing, 0, TABLE) - np.where(missing, 0, reference.full_matrix(model))
     ratings = compressed(TABLE, np.float64)
     assert squared_loss(ratings, model) == pytest.approx(0.5 * np.linalg.norm(whole) ** 2)
+
+
+# ---- the same through the estimators -------------------------------------------------------------
+
+
+@in_both_types
+@pytest.mark.parametrize("solver", ["cholesky", "lapack"])
+def test_als_finds_alices_preferences(dtype, solver):
+    """ALS solves items first: with movies for users, the first solve is that of Alice, Bob, Carol."""
+    model = cymf.ALS(
+        3, reg=0, use_bias=False, solver=solver, dtype=dtype, max_iter=1, tol=0
+    ).fit(TABLE.T, init=(FEATURES.T, np.zeros((3, 3))))  # fmt: skip
+    np.testing.assert_allclose(model.item_factors_[0], ALICE, rtol=0, atol=digits(4))
+
+
+@in_both_types
+def test_als_solves_user_1_of_the_3_by_3_example(dtype):
+    matrix = np.array([[5, NAN, 2], [4, 4, NAN], [NAN, 5, 1]])
+    users = np.array([[0.5, 0.3], [0.4, 0.6], [0.2, 0.8]])
+    items = np.array([[1.0, 0.5, 0.2], [0.3, 1.2, 0.8]]).T
+    model = cymf.ALS(2, reg=0, use_bias=False, dtype=dtype, max_iter=1, tol=0)
+    model.fit(matrix.T, init=(items, users))
+    np.testing.assert_allclose(model.item_factors_[0], [4.5946, 1.3514], rtol=0, atol=digits(4))
+
+
+def textbook_sgd(rate: float, dtype: str, n_factors: int) -> cymf.SGD:
+    return cymf.SGD(
+        n_factors, reg=0, use_bias=False, schedule="constant", learning_rate=rate, max_iter=1, dtype=dtype
+    )  # fmt: skip
+
+
+@in_both_types
+def test_sgd_steps_as_the_lecture_does(dtype):
+    w, h = np.array([[0.4, 0.2, 0.3]]), np.array([[0.95, 0.10, 0.85]])
+    model = textbook_sgd(0.01, dtype, 3).fit(np.array([[5.0]]), init=(w, h))
+    assert model.history_["train_rmse"] == [pytest.approx(4.345, abs=digits(3))]
+    new_w, new_h = model.user_factors_[0], model.item_factors_[0]
+    np.testing.assert_allclose(new_w, [0.4413, 0.2043, 0.3369], rtol=0, atol=digits(4))
+    np.testing.assert_allclose(new_h, [0.9674, 0.1087, 0.863035], rtol=0, atol=digits(4))
+
+
+@in_both_types
+def test_sgd_answers_quiz_3(dtype):
+    """Without biases the prediction is w.h = 0.75; a rating of -1.75 gives the quiz's error of -2.5."""
+    w, h = np.array([[0.8, 0.3]]), np.array([[0.6, 0.9]])
+    model = textbook_sgd(0.1, dtype, 2).fit(np.array([[-1.75]]), init=(w, h))
+    assert model.history_["train_rmse"] == [pytest.approx(2.5, rel=1e-6)]
+    np.testing.assert_allclose(model.user_factors_[0], [0.65, 0.075], rtol=0, atol=digits(6))
+    np.testing.assert_allclose(model.item_factors_[0], [0.4, 0.825], rtol=0, atol=digits(6))
+
+
+def test_one_step_of_gradient_descent_is_ev_and_etu():
+    rng = np.random.default_rng(3)
+    users, items = rng.normal(size=(3, 2)), rng.normal(size=(5, 2))
+    residual = np.where(np.isnan(TABLE), 0, users @ items.T - TABLE)
+    model = cymf.GradientDescent(
+        2, reg=0, use_bias=False, step="fixed", learning_rate=0.01, max_iter=1, dtype="float64"
+    ).fit(TABLE, init=(users, items))
+    np.testing.assert_allclose(model.user_factors_, users - 0.01 * residual @ items, atol=1e-14)
+    np.testing.assert_allclose(model.item_factors_, items - 0.01 * residual.T @ users, atol=1e-14)
+
+
+TABLE_SETTINGS = {"reg": 0.1, "reg_exponent": 0.0, "init_std": 0.3, "dtype": "float64"}
+UNTIL_CONVERGED = [
+    cymf.ALS(3, max_iter=20_000, tol=1e-12, **TABLE_SETTINGS),
+    cymf.GradientDescent(3, max_iter=20_000, tol=1e-15, **TABLE_SETTINGS),
+    cymf.SGD(
+        3,
+        max_iter=20_000,
+        learning_rate=0.05,
+        schedule="inverse_scaling",
+        decay=0.4,
+        **TABLE_SETTINGS,
+    ),  # fmt: skip
+]
+
+
+@pytest.mark.parametrize("model", UNTIL_CONVERGED, ids=lambda model: type(model).__name__)
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_the_3_by_5_table_and_its_question_marks(model, use_bias):
+    """All solvers reproduce what is rated and give every `?` the value of a minimum."""
+    model.set_params(use_bias=use_bias).fit(TABLE)
+    assert model.user_factors_.size + model.item_factors_.size == 3 * (3 + 5)  # r (N + M)
+    assert model.W_.shape == (3, 3)
+    assert model.H_.shape == (3, 5)
+    rated = ~np.isnan(TABLE)
+    prediction = np.array([[model.predict(i, j) for j in range(5)] for i in range(3)])
+    np.testing.assert_allclose(prediction[rated], TABLE[rated], rtol=0, atol=0.25)
+    assert np.all((prediction > 0) & (prediction < 7))
+    # Bob and Carol, like Alice, give Shawshank less than Interstellar; Bob would like Sholay.
+    assert prediction[1, 4] < prediction[1, 3]
+    assert prediction[2, 4] < prediction[2, 3]
+    assert prediction[1, 0] > 3
+    named = cymf.Ratings.from_matrix(TABLE, user_ids=USERS, item_ids=MOVIES)
+    model.fit(named)
+    ids, scores = model.recommend("Bob", n=2)
+    assert set(ids) == {"Sholay", "Shawshank"}
+    assert scores[0] == pytest.approx(max(prediction[1, [0, 4]]), rel=1e-9)
+
+
+@pytest.mark.parametrize(("n_users", "n_movies", "r"), [(3, 5, 3), (3, 3, 2), (7, 11, 4)])
+def test_parameter_count_of_quiz_2(n_users, n_movies, r):
+    ratings = np.random.default_rng(0).integers(1, 6, (n_users, n_movies)).astype(float)
+    for estimator in (cymf.ALS, cymf.SGD, cymf.GradientDescent):
+        model = estimator(r, use_bias=False, max_iter=1).fit(ratings)
+        assert model.W_.size + model.H_.size == r * (n_users + n_movies)
+        assert model.user_bias_ is None
