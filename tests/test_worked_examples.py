@@ -249,7 +249,7 @@ UNTIL_CONVERGED = [
         schedule="inverse_scaling",
         decay=0.4,
         **TABLE_SETTINGS,
-    ),  # fmt: skip
+    ),
 ]
 
 
