@@ -1,4 +1,4 @@
-"""A plain driver of the SGD kernels: stripes, blocks, strata, and an epoch on any number of threads."""
+"""A plain driver of the SGD kernels: stripes, blocks, strata, an epoch on several threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLAIN, ADAGRAD_ROW, ADAGRAD = 0, 1, 2
 
 @dataclass(frozen=True)
 class Grid:
-    """Users and items in a new order, cut into stripes; the diagonals of the grid in the order they are taken."""
+    """Users and items in a new order, cut into stripes; diagonals in the order they are taken."""
 
     user_order: NDArray[np.int64]  # user of each row in stripe order
     item_order: NDArray[np.int64]
@@ -109,7 +109,7 @@ def fill_blocks(module: ModuleType, ratings: Compressed, grid: Grid) -> Blocks:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The model and AdaGrad's sums after an epoch, rows in their own order again; what every block reported."""
+    """Model and AdaGrad's sums after an epoch, rows in their own order; what blocks reported."""
 
     model: reference.Factors
     sums: reference.Factors

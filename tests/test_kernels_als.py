@@ -1,4 +1,4 @@
-"""ALS kernels: every row against its own least-squares problem, at every level and in both types."""
+"""ALS kernels: every row against its own least squares, at every level and in both types."""
 
 from __future__ import annotations
 
@@ -57,9 +57,10 @@ class Row:
     def residual_bound(self, x: reference.Array, dtype: type[np.floating]) -> float:
         """Largest |G x - X'C y| that rounding explains.
 
-        Backward error of the sums in batches and of Cholesky (Higham 2002, "Accuracy and stability of numerical
-        algorithms", theorems 3.1 and 10.4), with n replaced by sqrt(n): rounding errors add up like random ones
-        (Higham and Mary 2019, "A new approach to probabilistic rounding error analysis").
+        Backward error of the sums in batches and of Cholesky (Higham 2002, "Accuracy and stability
+        of numerical algorithms", theorems 3.1 and 10.4), with n replaced by sqrt(n): rounding
+        errors add up like random ones (Higham and Mary 2019, "A new approach to probabilistic
+        rounding error analysis").
         """
         steps = np.sqrt(BATCH + self.n / BATCH + 3 * self.size) + 4
         size = np.linalg.norm(self.matrix, 2)
@@ -71,7 +72,7 @@ class Row:
         return float(np.linalg.norm(self.matrix.T @ (self.matrix @ x - self.right)))
 
     def smallest_scaled_eigenvalue(self) -> float:
-        """Of the Gram matrix scaled to a unit diagonal: no pivot can be smaller, relative to its diagonal entry."""
+        """Of the Gram matrix scaled to a unit diagonal: no relative pivot can be smaller."""
         diagonal = np.diag(self.gram)
         if np.any(diagonal == 0):
             return 0.0
@@ -186,7 +187,7 @@ def test_unregularized_rows_are_solved_or_flagged(level, dtype, data):
 @settings(max_examples=60, deadline=None)
 def test_minimum_norm_rows_are_the_shortest_least_squares_solutions(dtype, data):
     ratings, model, penalty, use_bias, _ = data.draw(problems(dtype, positive=False))
-    # Singular values of generated rows are far from both cut-offs, or rounding of the inputs would decide the rank.
+    # Generated rows have singular values far from any cut-off, or rounding would decide the rank.
     rows = np.flatnonzero(ratings.counts)
     if len(rows) == 0:
         return
@@ -301,7 +302,7 @@ def test_a_half_sweep_never_raises_the_objective(dtype, data):
 @in_both_types
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
 def test_values_that_are_not_finite_are_reported(level, dtype, poison):
-    """Of two rows, only the one with the bad rating is not solved; its minimum norm does not exist either."""
+    """Only the row with the bad rating is not solved, and its minimum norm does not exist."""
     ratings = Compressed(
         np.array([0, 2, 4], np.int64),
         np.array([0, 1, 0, 1], np.int32),
