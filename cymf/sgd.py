@@ -46,7 +46,7 @@ class SGD(MatrixFactorization):
     reg_bias : float or None, default None
         λ_b, the penalty on biases; None takes `reg`.
     reg_exponent : float, default 1
-        ν: 0 is the textbook's penalty, 1 scales it by the number of ratings, which makes every step's share the plain λ.
+        ν: 0 is the textbook's penalty, 1 scales it by the number of ratings, so that a step's share is the plain λ.
     use_bias : bool, default True
         Whether the model has the biases μ + b_i + b_j; without them it is A ≈ W H.
     learning_rate : float, default 0.02

@@ -11,6 +11,8 @@ import cymf
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 
+os.environ["PYTHONSAFEPATH"] = "1"  # nor may the source folder shadow it in the processes that tests start
+
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Refuse to test the source folder where the installed package is meant (CYMF_REQUIRE_INSTALLED)."""
