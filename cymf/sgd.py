@@ -93,7 +93,8 @@ class SGD(MatrixFactorization):
     >>> import cymf
     >>> nan = np.nan
     >>> A = np.array([[5, 4, 2, 3, 2], [nan, 5, 1, 4, nan], [4, nan, 1, 5, nan]])
-    >>> model = cymf.SGD(n_factors=2, learning_rate=0.05, max_iter=200).fit(A)
+    >>> parameters = {"reg": 0.01, "learning_rate": 0.05, "schedule": "constant", "max_iter": 200}
+    >>> model = cymf.SGD(n_factors=2, **parameters).fit(A)
     >>> bool(abs(model.predict(0, 0) - 5) < 0.5)
     True
     """
