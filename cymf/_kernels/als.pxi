@@ -196,10 +196,13 @@ cdef inline int als_solve_row(
     real* bias,
     real* scratch,
 ) noexcept nogil:
-    """The cheaper of the two exact solutions."""
+    """The cheaper of the two exact solutions; what is singular to the dual is for the primal to judge."""
+    cdef int status = ROW_RANK_DEFICIENT
     if 4 * n <= 3 * n_factors and reg > 0 and (fixed_bias == NULL or reg_bias > 0):
-        return als_solve_dual(n, indices, values, weights, fixed, fixed_bias, n_factors, width, mean, reg, reg_bias,
-                              row, bias, scratch)
+        status = als_solve_dual(n, indices, values, weights, fixed, fixed_bias, n_factors, width, mean, reg, reg_bias,
+                                row, bias, scratch)
+    if status != ROW_RANK_DEFICIENT:
+        return status
     return als_solve_primal(n, indices, values, weights, fixed, fixed_bias, n_factors, width, mean, reg, reg_bias,
                             row, bias, scratch)
 
