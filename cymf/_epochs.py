@@ -111,7 +111,8 @@ class Epochs:
         self._generator = generator
         self._back_off = back_off
         self._halvings = 0
-        self._strata = Strata.of(problem.users, problem.items, generator)
+        row_bytes = start.width * problem.dtype.itemsize
+        self._strata = Strata.of(problem.users, problem.items, row_bytes, generator)
         self._orders = self._strata.user_stripes.order, self._strata.item_stripes.order
         self.working = start.like()
         _copy_rows(start, self.working, self._orders, gather=True)

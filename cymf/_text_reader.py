@@ -28,6 +28,7 @@ _LINES = 1 << 16  # read at once
 _QUOTING = (",", ";")  # separators whose fields may be quoted, as in CSV
 _STAND_IN = "\x1f"  # for separators of several characters, which the compiled reader lacks
 _NUMPY_TYPES = {"int": "i8", "float": "f8", "str": "O", "datetime": "O", "unused": "U1"}
+_MAX_INT64 = 2**63 - 1
 _INTEGER = re.compile(r"\s*(?:0|-?[1-9][0-9]{0,18})\s*")  # as str(int) writes it: nothing is lost
 _NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
 
@@ -157,9 +158,7 @@ class _LineReader:
                     raise ValueError(f"a {role} id is missing")
                 column = self.encoders[role].encode(ids)
             elif kind == "int" and careful:
-                if not all(map(_is_integer, column)):
-                    raise ValueError(f"a {role} is no plain integer")
-                column = np.array(list(map(int, column)), dtype=np.int64)
+                column = _plain_integers(column.tolist())
             elif kind == "datetime":
                 column = np.array([_moment(text) for text in column.tolist()], "datetime64[us]")
             elif kind == "float" and not np.isfinite(column).all():
@@ -270,7 +269,18 @@ def _split(line: str, separator: str) -> list[str]:
 
 
 def _is_integer(field: str) -> bool:
-    return bool(_INTEGER.fullmatch(field)) and abs(int(field)) <= np.iinfo(np.int64).max
+    return bool(_INTEGER.fullmatch(field)) and -_MAX_INT64 <= int(field) <= _MAX_INT64
+
+
+def _plain_integers(fields: list[str]) -> NDArray[np.int64]:
+    """Integers of fields that all are written as Python writes them; ValueError otherwise."""
+    numbers = list(map(int, fields))
+    if list(map(str, numbers)) != list(map(str.strip, fields)):
+        raise ValueError("an integer is written in an unusual way")
+    try:
+        return np.array(numbers, dtype=np.int64)
+    except OverflowError:
+        raise ValueError("an integer does not fit in 64 bits") from None
 
 
 def _is_finite(field: str) -> bool:

@@ -11,7 +11,9 @@ import cymf
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 
-os.environ["PYTHONSAFEPATH"] = "1"  # nor may the source folder shadow it in the processes that tests start
+os.environ["PYTHONSAFEPATH"] = (
+    "1"  # nor may the source folder shadow it in the processes that tests start
+)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -78,15 +78,17 @@ def test_ratings_of_eight_users_take_turns(level, data):
     ratings, grid = data.draw(dealt_problems(np.float64))
     blocks, positions = dealt_positions(level, ratings, grid)
     cells = ratings.cells()
-    item_stripe = grid.stripe_of(grid.item_order, grid.item_start)
+    item_tile = grid.tile_of_items()
     for i in range(grid.stripes):
         for j in range(grid.stripes):
-            runs = []
-            for user in grid.user_order[grid.user_start[i] : grid.user_start[i + 1]]:
-                mine = np.arange(ratings.indptr[user], ratings.indptr[user + 1])
-                runs.append([int(t) for t in mine if item_stripe[cells.items[t]] == j])
-            dealt = positions[blocks.of(grid, i, j)]
-            assert dealt.tolist() == reference.turns([run for run in runs if run], SEATS)
+            expected = []
+            for tile in range(j * grid.tiles, (j + 1) * grid.tiles):
+                runs = []
+                for user in grid.user_order[grid.user_start[i] : grid.user_start[i + 1]]:
+                    mine = np.arange(ratings.indptr[user], ratings.indptr[user + 1])
+                    runs.append([int(t) for t in mine if item_tile[cells.items[t]] == tile])
+                expected += reference.turns([run for run in runs if run], SEATS)
+            assert positions[blocks.of(grid, i, j)].tolist() == expected
 
 
 @given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=30))
