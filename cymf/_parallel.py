@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -113,8 +113,8 @@ class _BlasLimit:
 
     def acquire(self) -> None:
         with self._lock:
-            self._users += 1
-            if self._users > 1:
+            if self._users > 0:
+                self._users += 1
                 return
             if self._controller is None:
                 import scipy.linalg.lapack  # noqa: F401  loads SciPy's BLAS, which the controller must see
@@ -122,6 +122,7 @@ class _BlasLimit:
 
                 self._controller = ThreadpoolController()
             self._limiter = self._controller.limit(limits=1, user_api="blas")
+            self._users = 1
 
     def release(self) -> None:
         with self._lock:

@@ -1,0 +1,29 @@
+"""BLAS limits around training."""
+
+from __future__ import annotations
+
+import pytest
+import threadpoolctl
+
+from cymf import _parallel
+
+
+def test_a_limit_that_could_not_be_set_is_not_taken_for_set(monkeypatch):
+    monkeypatch.setattr(_parallel, "_blas_limit", _parallel._BlasLimit())
+
+    def fail():
+        raise OSError("no libraries")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threadpoolctl, "ThreadpoolController", fail)
+        with pytest.raises(OSError, match="no libraries"), _parallel.single_threaded_blas():
+            pass
+    before = threads_of_blas()
+    with _parallel.single_threaded_blas():
+        assert set(threads_of_blas()) == {1}
+    assert threads_of_blas() == before
+
+
+def threads_of_blas() -> list[int]:
+    libraries = threadpoolctl.threadpool_info()
+    return [library["num_threads"] for library in libraries if library["user_api"] == "blas"]
