@@ -243,7 +243,7 @@ class RowSolver:
         failed = failed[status[failed] != 0]
         if len(failed):
             ids = problem.ratings.user_ids if name == "user" else problem.ratings.item_ids
-            row = failed[0] if ids is None else ids.to_ids(failed[:1])[0]
+            row = (failed if ids is None else ids.to_ids(failed[:1])).tolist()[0]
             raise DivergenceError(
                 f"the solution of {name} {row!r} ({side.counts[failed[0]]} ratings) is not finite; "
                 "raise reg, or scale the ratings down"

@@ -300,3 +300,11 @@ def test_weights_of_two_are_cells_seen_twice():
     gradient = reference.gradient(repeated, factors_of(model), penalty_of(model))
     assert max(np.abs(a).max() for a in (gradient.users, gradient.items)) < 1e-6
     assert max(np.abs(a).max() for a in (gradient.user_bias, gradient.item_bias)) < 1e-6
+
+
+def test_a_solution_beyond_float32_raises():
+    """A minimum-norm solution is computed in double precision, where it still is finite."""
+    tiny = np.full((3, 2), 1e-30), np.full((3, 2), 1e-30)
+    model = cymf.ALS(2, reg=0, use_bias=False)
+    with pytest.raises(cymf.DivergenceError, match=r"item 0 \(3 ratings\) is not finite"):
+        model.fit(np.full((3, 3), 1e12), init=tiny)

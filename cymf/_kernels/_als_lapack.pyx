@@ -200,12 +200,12 @@ cdef int minimum_norm_row(
         rcond = (1.2e-7 if sizeof(real) == 4 else 2.3e-16) * m
     if gelsd(m, size, columns, y, rcond, singular, work, work_size, integer_work) != 0:
         return ROW_NOT_FINITE
-    for f in range(size):
-        total += y[f]
     for f in range(width):
         row[f] = <real>y[f] if f < n_factors else <real>0
+        total += row[f]
     if fixed_bias != NULL:
         bias[0] = <real>y[n_factors]
+        total += bias[0]
     return ROW_SOLVED if total - total == 0 else ROW_NOT_FINITE
 
 
