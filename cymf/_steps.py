@@ -60,6 +60,11 @@ class Descent:
         self.stalled = False
         self._finished = finished
         self.value, self.squared = problem.gradient(x, self.gradient)
+        if not math.isfinite(self.value + float(np.vdot(self.gradient.flat, self.gradient.flat))):
+            raise DivergenceError(
+                f"the objective or its gradient is beyond {x.flat.dtype} where training starts; "
+                "scale init, reg or weights down, or use dtype='float64'"
+            )
         self._first = self.value
 
     def finished(self, value: float, squared: float) -> bool:

@@ -200,3 +200,10 @@ def test_a_perfect_start_is_where_it_ends():
         model = cymf.GradientDescent(1, reg=0, use_bias=False, step=step, dtype="float64")
         model.fit(users @ items.T, init=(users, items))
         np.testing.assert_allclose(model.W_ @ model.H_, users @ items.T, atol=1e-12)
+
+
+@by_every_step
+def test_a_start_beyond_the_type_is_refused(step):
+    far = np.full((5, 2), 1e25), np.full((4, 2), 1e25)
+    with pytest.raises(cymf.DivergenceError, match="beyond float32 where training starts"):
+        cymf.GradientDescent(2, step=step).fit(np.arange(20.0).reshape(5, 4), init=far)
