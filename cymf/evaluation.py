@@ -381,6 +381,8 @@ def cross_validate(
         If a metric is unknown, or there is no fold.
     TypeError
         If `ratings` or a fold's parts are not Ratings.
+    KeyboardInterrupt
+        If training is interrupted in any fold.
 
     Examples
     --------
@@ -403,6 +405,8 @@ def cross_validate(
         fresh = type(model)(**model.get_params())
         start = perf_counter()
         fresh.fit(train)
+        if getattr(fresh, "stop_reason_", None) == "interrupted":
+            raise KeyboardInterrupt  # whoever interrupts one fold means all of them
         fitted = perf_counter()
         predicted = fresh.predict(test.users, test.items, by="index")
         found["predict_seconds"].append(perf_counter() - fitted)

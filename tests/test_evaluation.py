@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cymf import ALS, ConvergenceWarning
 from cymf.evaluation import (
     cross_validate,
     kfold,
@@ -322,6 +323,24 @@ def test_cross_validation_over_folds_of_ones_own():
     )
     other = cross_validate(Shifted(), ratings, folds=3, random_state=4)
     assert other["rmse"].tolist() != three["rmse"].tolist()
+
+
+def test_ctrl_c_ends_the_whole_cross_validation():
+    fitted = []
+
+    class Interrupted(ALS):
+        def fit(self, X, y=None, **rest):
+            def interrupt(_):
+                raise KeyboardInterrupt
+
+            fitted.append(self)
+            with pytest.warns(ConvergenceWarning):
+                return super().fit(X, y, callback=interrupt)
+
+    ratings = Ratings.from_matrix(np.arange(1.0, 21.0).reshape(5, 4))
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate(Interrupted(2), ratings)
+    assert len(fitted) == 1
 
 
 def test_cross_validation_of_nonsense_is_refused():
