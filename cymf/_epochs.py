@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
-from cymf._errors import ConvergenceWarning, DivergenceError
+from cymf._errors import DivergenceError, warn_of_convergence
 from cymf._factors import Factors
 from cymf._kernels import kernels
 from cymf._problem import Problem
@@ -119,7 +118,8 @@ class Epochs:
         user_counts, item_counts = counts or (problem.users.counts, problem.items.counts)
         self._shares = self._penalty_shares(user_counts, 0), self._penalty_shares(item_counts, 1)
         self._sums = self._first_sums(sums or {})
-        self._limit = self._largest_plausible_error(start)
+        self._usual, self._limit = self._plausible_errors(start)
+        self._first = self._snapshot() if back_off else None
 
     def _penalty_shares(self, counts: np.ndarray, side: int) -> np.ndarray:
         """Return (λ n^(ν−1), λ_b n^(ν−1)) of each row, in stripe order."""
@@ -145,13 +145,18 @@ class Epochs:
             result.append(sums[order])
         return result[0], result[1]
 
-    def _largest_plausible_error(self, start: Factors) -> float:
+    def _snapshot(self) -> tuple[Factors, list[np.ndarray]]:
+        return self.working.copy(), [sums.copy() for sums in self._sums]
+
+    def _plausible_errors(self, start: Factors) -> tuple[float, float]:
+        """Return the largest plausible mean squared error of all ratings, and of a single block."""
         values = self.problem.users.values.astype(np.float64) - self.problem.mean
         largest = float(np.max(values**2)) or 1e-12
         initial = self.problem.squared_error(start) / self.problem.total_weight
         weights = self.problem.users.weights
         heaviest = float(weights.max()) if len(weights) else 1.0
-        return _IMPLAUSIBLE * heaviest * max(largest, initial)
+        usual = max(largest, initial)
+        return usual, _IMPLAUSIBLE * heaviest * usual
 
     def factors(self) -> Factors:
         """Return a copy of the factors in the order of the problem's rows."""
@@ -173,7 +178,7 @@ class Epochs:
     def run(self) -> float:
         """Do one epoch; return the RMSE of the errors before each update."""
         strata = self._generator.permutation(self._strata.n_stripes).astype(np.int64)
-        kept = (self.working.copy(), [s.copy() for s in self._sums]) if self._back_off else None
+        kept = self._snapshot() if self._back_off else None
         while True:
             rate = self.rate.at(self.epoch)
             squared = self._one_pass(rate, strata)
@@ -188,15 +193,25 @@ class Epochs:
                 )
             self._halvings += 1
             self.rate.initial /= 2
-            self.working.assign(kept[0])
-            for sums, old in zip(self._sums, kept[1], strict=True):
-                sums[:] = old
-            warnings.warn(
-                f"training diverged in epoch {self.epoch + 1} and went back to its start; "
-                f"the learning rate was halved to {self.rate.at(self.epoch):.3g}",
-                ConvergenceWarning,
-                stacklevel=6,
+            self._restore(kept)
+            place = "its start"
+            if not self._is_plausible() and self._first is not None:
+                kept, place = self._first, "the start of training"
+                self._restore(kept)
+            warn_of_convergence(
+                f"training diverged in epoch {self.epoch + 1} and went back to {place}; "
+                f"the learning rate was halved to {self.rate.at(self.epoch):.3g}"
             )
+
+    def _restore(self, kept: tuple[Factors, list[np.ndarray]]) -> None:
+        self.working.assign(kept[0])
+        for sums, old in zip(self._sums, kept[1], strict=True):
+            sums[:] = old
+
+    def _is_plausible(self) -> bool:
+        """Whether errors are not above those of the start: an epoch may blow factors up in its last steps."""
+        mean = self.problem.squared_error(self.factors()) / self.problem.total_weight
+        return mean <= self._usual
 
     def _smaller_rate(self) -> float:
         """Return a rate that is certainly smaller and, for ratings of any scale, of a plausible size.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 __all__ = [
     "ConvergenceWarning",
     "DivergenceError",
     "ModelFileError",
     "NotFittedError",
     "UnknownIdError",
+    "warn_of_convergence",
 ]
 
 
@@ -32,3 +36,11 @@ class ModelFileError(ValueError):
 
 class ConvergenceWarning(UserWarning):
     """Training stopped before its tolerance was reached, or was interrupted."""
+
+
+def warn_of_convergence(message: str) -> None:
+    """Issue a ConvergenceWarning that points at the line outside cymf from which training was started."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals["__name__"].partition(".")[0] == "cymf":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, ConvergenceWarning, stacklevel=level)

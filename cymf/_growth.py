@@ -100,7 +100,7 @@ def _joined(
         if numbers.dtype.kind != "i" or (numbers < 0).any():
             raise ValueError(
                 "the model was trained on a matrix, whose ids are row numbers; "
-                f"the new ratings have ids such as {numbers[0]!r}: give row numbers, integers ≥ 0"
+                f"the new ratings have ids such as {numbers.tolist()[0]!r}: give row numbers, integers ≥ 0"
             )
         return numbers[rows], None, max(n_known, int(numbers.max()) + 1)
     if given is None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cymf._alignment import align_index
 from cymf._factors import Factors
 from cymf._problem import Problem, Validation
 from cymf._queries import split_pairs
@@ -35,9 +36,14 @@ def as_validation(validation: Any, ratings: Ratings) -> Validation | None:
     """Return held-out ratings under the row numbers of the training ratings."""
     if validation is None:
         return None
-    held_out = (
-        training_ratings(*validation) if isinstance(validation, tuple) else as_ratings(validation)
-    )
+    if isinstance(validation, tuple):
+        if len(validation) != 2:
+            raise ValueError(
+                f"validation is a tuple of {len(validation)}; expected Ratings, a matrix or a table, or a pair (X, y)"
+            )
+        held_out = training_ratings(*validation)
+    else:
+        held_out = as_ratings(validation)
     users, items, values, weights = held_out.align_to(
         ratings.user_ids, ratings.item_ids, ratings.shape
     )
@@ -53,7 +59,8 @@ def as_validation(validation: Any, ratings: Ratings) -> Validation | None:
 def start_from(init: Any, factors: Factors, problem: Problem) -> None:
     """Overwrite random `factors` by those of `init`, a fitted model or a pair of factor arrays.
 
-    A model's rows are found by id; rows it does not know keep their random start. Arrays have one row a user or item.
+    A model's rows are found by id; rows it knows no ratings of keep their random start. Arrays have one row a user
+    or item.
     """
     k = factors.n_factors
     if isinstance(init, tuple) and len(init) == 2:
@@ -81,34 +88,34 @@ def start_from(init: Any, factors: Factors, problem: Problem) -> None:
         if state.n_factors != k:
             raise ValueError(f"init has {state.n_factors} factors; expected n_factors={k}")
         ratings = problem.ratings
-        for ids, known, own, bias, target, target_bias in (
+        for what, ids, known, own, bias, counts, target, target_bias in (
             (
+                "user",
                 ratings.user_ids,
                 state.user_ids,
                 state.user_factors,
                 state.user_bias,
+                state.user_counts,
                 factors.user,
                 factors.user_bias,
             ),
             (
+                "item",
                 ratings.item_ids,
                 state.item_ids,
                 state.item_factors,
                 state.item_bias,
+                state.item_counts,
                 factors.item,
                 factors.item_bias,
             ),
         ):
-            wanted = np.arange(len(target)) if ids is None else ids.ids
-            if known is not None:
-                rows = known.to_index(wanted)
-            elif ids is None:
-                rows = np.where(wanted < len(own), wanted, -1)
-            else:
-                raise ValueError(
-                    "init was trained on a matrix, these ratings have ids; expected the same kind of rows"
-                )
+            rows = align_index(np.arange(len(target)), ids, known, len(own), what)
+            rows[rows >= len(own)] = -1
             found = rows >= 0
+            found[found] = (
+                counts[rows[found]] > 0
+            )  # the zeros of a row without ratings are no start
             target[found, :k] = own[rows[found]]
             if bias is not None and len(target_bias):
                 target_bias[found] = bias[rows[found]]

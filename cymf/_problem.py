@@ -98,6 +98,12 @@ class Problem:
         self.use_bias = use_bias
         self.validation = validation
         self.workers = workers
+        largest = max(map(abs, ratings.rating_range))
+        if largest > math.sqrt(float(np.finfo(dtype).max)):
+            raise ValueError(
+                f"ratings up to {largest:.6g} are too large: their squares do not fit in {dtype}; "
+                "scale them down" + (", or use dtype='float64'" if dtype == np.float32 else "")
+            )
         self.users = self._side(ratings.csr(dtype))
         self.items = self._side(ratings.csc(dtype))
         weights = self.users.weights if len(self.users.weights) else None

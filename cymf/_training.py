@@ -6,14 +6,13 @@ import math
 import signal
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from cymf._errors import ConvergenceWarning
+from cymf._errors import warn_of_convergence
 
 if TYPE_CHECKING:
     from cymf._factors import Factors
@@ -127,12 +126,11 @@ class TrainingLoop:
             solver(finished)
         if kept is not None and best_iteration < self.n_iter:
             factors.assign(kept)
-        if self.stop_reason == "interrupted":
-            warnings.warn(
+        if interrupted.is_set():  # perhaps after the last iteration's end
+            self.stop_reason = "interrupted"
+            warn_of_convergence(
                 f"{self.name} was interrupted; the model is that of iteration {best_iteration or self.n_iter} "
-                f"of at most {self.max_iter}",
-                ConvergenceWarning,
-                stacklevel=4,
+                f"of at most {self.max_iter}"
             )
 
     def _remember(self, record: Iteration) -> None:

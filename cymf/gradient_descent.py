@@ -180,7 +180,7 @@ class GradientDescent(MatrixFactorization):
                 return descent.value, train_rmse, problem.validation_rmse(factors)
 
             loop.drive(solver, measure, factors)
-            if descent is not None and descent.stalled:
+            if descent is not None and descent.stalled and loop.stop_reason == "max_iter":
                 loop.stop_reason = "stalled"
             self._publish(settings.state(problem, factors, loop))
         return self

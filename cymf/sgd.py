@@ -305,10 +305,13 @@ class SGD(MatrixFactorization):
 
 
 def _take_over(state: FittedState, factors: Factors) -> None:
-    """Copy a model's rows, which come first, over a random start."""
+    """Copy a model's rows, which come first, over a random start, unless they had no ratings."""
     k = state.n_factors
-    factors.user[: state.n_users, :k] = state.user_factors
-    factors.item[: state.n_items, :k] = state.item_factors
-    if state.user_bias is not None and state.item_bias is not None:
-        factors.user_bias[: state.n_users] = state.user_bias
-        factors.item_bias[: state.n_items] = state.item_bias
+    for counts, rows, bias, target, target_bias in (
+        (state.user_counts, state.user_factors, state.user_bias, factors.user, factors.user_bias),
+        (state.item_counts, state.item_factors, state.item_bias, factors.item, factors.item_bias),
+    ):
+        rated = np.flatnonzero(counts)
+        target[rated, :k] = rows[rated]
+        if bias is not None:
+            target_bias[rated] = bias[rated]

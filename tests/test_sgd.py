@@ -318,3 +318,27 @@ def test_little_data_is_learnt(matrix, use_bias):
         model = cymf.SGD(5, use_bias=use_bias, schedule=schedule, max_iter=3).fit(matrix)
         assert np.isfinite(model.predict(0, 0))
         assert np.isfinite(model.user_factors_).all()
+
+
+def test_back_off_leaves_a_state_that_an_epochs_last_steps_have_blown_up():
+    """Of few ratings, an epoch can end far off although no error in it was: going back to its end helps nobody."""
+    pairs = np.array([["a", "x"], ["b", "y"], ["a", "y"], ["b", "x"]])
+    model = cymf.SGD(4, max_iter=20, learning_rate=50.0, on_divergence="back_off")
+    with pytest.warns(cymf.ConvergenceWarning) as warned:
+        model.fit(pairs, [1.0, 2.0, 3.0, 4.0])
+    assert any("the start of training" in str(warning.message) for warning in warned)
+    assert all(warning.filename == __file__ for warning in warned)
+    assert len(warned) < 20
+    assert model.rmse(pairs, [1.0, 2.0, 3.0, 4.0]) < 2
+
+
+def test_partial_fit_learns_a_pair_of_rows_that_had_no_ratings():
+    first = np.full((6, 5), np.nan)
+    first[:3, :3] = [[1, 2, 3], [3, 1, 2], [2, 3, 1]]
+    second = np.full((6, 5), np.nan)
+    second[4, 4] = 5.0
+    model = cymf.SGD(
+        3, use_bias=False, reg=0.001, init_std=0.1, learning_rate=0.1, schedule="constant"
+    )
+    model.fit(first).partial_fit(second, n_epochs=100)
+    assert model.predict(4, 4) == pytest.approx(5, abs=0.05)

@@ -13,6 +13,7 @@ import reference
 from fitted_models import ESTIMATORS, bits_of, cells_of, factors_of, star_ratings
 
 import cymf
+from cymf._training import TrainingLoop
 
 by_every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
 
@@ -395,3 +396,70 @@ def test_a_bad_parameter_is_named_with_what_was_given(estimator, name, value, er
 def test_a_bad_choice_says_what_there_is(model):
     with pytest.raises(ValueError, match="expected"):
         model.fit(star_ratings())
+
+
+# ---- at the edges --------------------------------------------------------------------------------
+
+
+@by_every_estimator
+def test_the_warning_of_an_interruption_points_at_the_callers_line(estimator):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with pytest.warns(cymf.ConvergenceWarning) as warned:
+        estimator(3).fit(star_ratings(), callback=interrupt)
+    assert [warning.filename for warning in warned] == [__file__]
+
+
+def test_ctrl_c_after_the_last_iteration_is_told():
+    loop = TrainingLoop("SGD", max_iter=1, patience=None, callback=None, verbose=False)
+
+    def solver(finished):
+        finished(False)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.warns(cymf.ConvergenceWarning, match="iteration 1 of at most 1"):
+        loop.drive(solver, lambda: (math.nan, 1.0, math.nan), factors=None)
+    assert loop.stop_reason == "interrupted"
+
+
+@by_every_estimator
+def test_a_start_without_ratings_is_random_rather_than_zero(estimator):
+    """Where a user's and an item's factors are both zero, so is every gradient: nothing would be learnt."""
+    first = np.full((6, 5), np.nan)
+    first[:3, :3] = [[1, 2, 3], [3, 1, 2], [2, 3, 1]]
+    second = np.full((6, 5), np.nan)
+    second[4, 4] = 5.0
+    own = {"learning_rate": 0.1, "schedule": "constant"} if estimator is cymf.SGD else {}
+    model = estimator(3, reg=0.001, use_bias=False, max_iter=100, init_std=0.1, **own)
+    old = cymf.ALS(3, use_bias=False).fit(first)
+    assert model.fit(second, init=old).predict(4, 4) == pytest.approx(5, abs=0.05)
+
+
+@by_every_estimator
+def test_a_start_of_row_numbers_serves_integer_ids(estimator):
+    """As everywhere: the ids of a matrix are its row numbers, but bare rows are nobody's ids."""
+    rows = star_ratings(density=0.5)
+    pairs = cymf.Ratings.from_triplets(rows.users, rows.items, rows.values)
+    model = estimator(3, max_iter=1)
+    by_number, by_id = model.fit(rows).user_factors_, model.fit(rows, init=model)
+    assert np.array_equal(by_number, estimator(3, max_iter=1).fit(rows).user_factors_)
+    started = estimator(3, max_iter=1).fit(pairs, init=by_id)
+    expected = estimator(3, max_iter=1).fit(rows, init=by_id)
+    known = np.flatnonzero(rows.user_counts)
+    assert np.allclose(started.user_factors_, expected.user_factors_[known], atol=0.05)
+    with pytest.raises(ValueError, match="trained with user ids"):
+        estimator(3, max_iter=1).fit(rows, init=started)
+
+
+@by_every_estimator
+def test_a_validation_tuple_is_a_pair(estimator):
+    with pytest.raises(ValueError, match=r"tuple of 3; expected .* a pair"):
+        estimator(3).fit(star_ratings(), validation=([[0, 0]], [1.0], [1.0]))
+
+
+@by_every_estimator
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 1e25), ("float64", 1e200)])
+def test_ratings_whose_squares_overflow_are_refused(estimator, dtype, size):
+    with pytest.raises(ValueError, match=f"too large: their squares do not fit in {dtype}"):
+        estimator(2, dtype=dtype).fit([[size, -size], [1, 2]])
