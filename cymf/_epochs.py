@@ -63,9 +63,9 @@ class LearningRate:
     def at(self, epoch: int) -> float:
         """Return the rate of an epoch, counted from 0."""
         if self.schedule == "exponential":
-            return self.initial * (1 - self.decay) ** epoch
+            return self.initial * math.pow(1 - self.decay, epoch)
         if self.schedule == "inverse_scaling":
-            return self.initial / (1 + epoch) ** self.decay
+            return self.initial / math.pow(1 + epoch, self.decay)
         return self.initial
 
 
@@ -125,8 +125,9 @@ class Epochs:
         """Return (λ n^(ν−1), λ_b n^(ν−1)) of each row, in stripe order."""
         problem = self.problem
         power = np.maximum(counts, 1).astype(np.float64) ** (problem.reg_exponent - 1)
-        shares = power[:, None] * (problem.reg, problem.reg_bias)
-        return shares[self._orders[side]].astype(problem.dtype)
+        shares: np.ndarray = np.multiply.outer(power, (problem.reg, problem.reg_bias))
+        ordered: np.ndarray = shares[self._orders[side]]
+        return ordered.astype(problem.dtype)
 
     def _first_sums(self, known: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         rule, n_factors = self.rate.step_rule, self.working.n_factors

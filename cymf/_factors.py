@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self
 
 import numpy as np
@@ -135,4 +136,5 @@ def predicted_change(before: Factors, after: Factors, mean: float) -> tuple[floa
         grams.append((change_change, change_old, change_new, old_old, new_new))
     (uu, u_old, _, old_old, new_u), (vv, _, v_new, _, new_v) = grams
     squared = np.vdot(uu, new_v) + 2 * np.vdot(u_old, v_new) + np.vdot(old_old, vv)
-    return float(np.sqrt(max(squared, 0.0))), float(np.sqrt(max(np.vdot(new_u, new_v), 0.0)))
+    size = float(np.vdot(new_u, new_v))
+    return math.sqrt(max(float(squared), 0.0)), math.sqrt(max(size, 0.0))

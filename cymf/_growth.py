@@ -93,9 +93,9 @@ def _joined(
     rows: np.ndarray, given: IdMap | None, known: IdMap | None, n_known: int, n_given: int
 ) -> tuple[np.ndarray, IdMap | None, int]:
     """Return the rows of new ratings in the grown model, its ids, and its number of rows."""
-    if known is None and given is None:
-        return rows, None, max(n_known, n_given)
     if known is None:
+        if given is None:
+            return rows, None, max(n_known, n_given)
         numbers = given.ids
         if numbers.dtype.kind != "i" or (numbers < 0).any():
             raise ValueError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,8 @@ class Descent:
         self.problem = problem
         self.x = x
         self.gradient = x.like()
-        self.rate = rate
+        self.given_rate = rate
+        self.rate = rate or 1.0
         self.max_iter = max_iter
         self.tol = tol
         self.stalled = False
@@ -70,7 +72,7 @@ class Descent:
     def finished(self, value: float, squared: float) -> bool:
         """Report an iteration; returns whether to stop."""
         if not value <= _EXPLODED * max(self._first, 1e-30):
-            rate = self.rate or 1.0
+            rate = self.rate
             raise DivergenceError(
                 f"training diverged: the objective rose from {self._first:.3g} to {value:.3g} at learning rate "
                 f"{rate:.3g}; try learning_rate={rate / 10:.2g}, or step='backtracking', which finds rates by itself"
@@ -106,8 +108,7 @@ class Descent:
 
 def fixed(descent: Descent) -> None:
     """x ← x − η ∇f(x) with one η; without a given one, the first that half-satisfies the quadratic model."""
-    if descent.rate is None:
-        descent.rate = 1.0
+    if descent.given_rate is None:
         before = descent.x.copy()
         if descent.search(before, descent.value, descent.gradient.copy(), 0.5) is None:
             return
@@ -121,7 +122,6 @@ def fixed(descent: Descent) -> None:
 
 def backtracking(descent: Descent) -> None:
     """x ← x − η ∇f(x), η doubled after every iteration and halved until the objective falls enough (Armijo)."""
-    descent.rate = descent.rate or 1.0
     for _ in range(descent.max_iter):
         found = descent.search(
             descent.x.copy(), descent.value, descent.gradient.copy(), _SUFFICIENT
@@ -137,7 +137,6 @@ def nesterov(descent: Descent) -> None:
     y ← x + β (x − x₋), x ← y − η ∇f(y), with β = (t₋ − 1) / t and t = (1 + √(1 + 4 t₋²)) / 2; when the objective
     rises, momentum starts anew from the better point (Nesterov 1983; O'Donoghue and Candès 2015).
     """
-    descent.rate = descent.rate or 1.0
     previous, t = descent.x.copy(), 1.0
     ahead, gradient = descent.x.copy(), descent.gradient.copy()
     value_ahead = descent.value
@@ -161,7 +160,7 @@ def nesterov(descent: Descent) -> None:
 
 def adam(descent: Descent) -> None:
     """Adam with β₁ = 0.9, β₂ = 0.999 (Kingma and Ba 2015, algorithm 1) on the full gradient."""
-    descent.rate = descent.rate or 0.02
+    descent.rate = descent.given_rate or 0.02
     mean, square = np.zeros_like(descent.x.flat), np.zeros_like(descent.x.flat)
     for t in range(1, descent.max_iter + 1):
         gradient = descent.gradient.flat
@@ -188,7 +187,7 @@ def lbfgs(descent: Descent) -> None:
         squared_at[value] = squared
         return value, descent.gradient.flat.astype(np.float64)
 
-    def callback(intermediate_result: object) -> None:
+    def callback(intermediate_result: Any) -> None:
         nonlocal stopped
         x.flat[:] = intermediate_result.x
         value = float(intermediate_result.fun)

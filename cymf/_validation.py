@@ -67,10 +67,10 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
 def check_dtype(value: Any) -> np.dtype[Any]:
     """Return float32 or float64 as a dtype."""
     try:
-        dtype = np.dtype(value)
+        dtype: np.dtype[Any] | None = None if value is None else np.dtype(value)
     except TypeError:
         dtype = None
-    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+    if dtype is None or dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise ValueError(f"dtype={value!r} is not supported; expected 'float32' or 'float64'")
     return dtype
 
@@ -91,7 +91,7 @@ def random_generator(value: Any) -> np.random.Generator:
     if (
         isinstance(value, numbers.Integral)
         and not isinstance(value, (bool, np.bool_))
-        and value >= 0
+        and int(value) >= 0
     ):
         return np.random.default_rng(int(value))
     raise ValueError(

@@ -237,7 +237,7 @@ class SGD(MatrixFactorization):
             X, y, sample_weight = growth.new, None, None
         with fitting(self, settings, X, y, sample_weight, None, None) as (problem, loop):
             start = settings.start(problem, None)
-            if growth is None:
+            if old is None or growth is None:
                 epochs = Epochs(problem, start, rate, settings.generator, back_off=back_off)
             else:
                 problem.mean = old.global_mean
@@ -254,7 +254,7 @@ class SGD(MatrixFactorization):
                 )
             self._run(settings, problem, loop, epochs, 0.0)
             state = settings.state(problem, epochs.factors(), loop, epochs.sums())
-        if growth is not None:
+        if old is not None and growth is not None:
             low, high = old.rating_range
             state = replace(
                 state,

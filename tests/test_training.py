@@ -367,6 +367,7 @@ def test_a_generator_is_drawn_from_and_a_seed_is_repeated(estimator):
         ("n_threads", 0, ValueError),
         ("n_threads", True, TypeError),
         ("dtype", "float16", ValueError),
+        ("dtype", None, ValueError),
         ("random_state", -1, ValueError),
         ("verbose", "yes", TypeError),
         ("patience", 0, ValueError),
