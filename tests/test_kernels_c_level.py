@@ -9,11 +9,10 @@ import subprocess
 import sys
 import textwrap
 
+import cymf.kernels
 import numpy as np
 import pytest
 import reference
-
-import cymf.kernels
 
 USER_MODULE = """
     # cython: language_level=3, boundscheck=False
