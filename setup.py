@@ -60,7 +60,7 @@ LEVELS = ["baseline", "v3", "v4"] if X86 else ["baseline"]
 KERNEL_SOURCES = [
     f"cymf/_kernels/{name}"
     for name in (
-        "als.pxi", "sgd.pxi", "gradient_descent.pxi", "micro_kernels.pxi", "blas.pxi",
+        "als.pxi", "als_cg.pxi", "sgd.pxi", "gradient_descent.pxi", "micro_kernels.pxi", "blas.pxi",
         "kernel_table.pxi", "export.pxi", "cpu.h",
         "micro_kernels.h", "micro_kernels_real.h", "vectors.h", "threads.h",
     )
