@@ -60,6 +60,11 @@ class LearningRate:
         """The kernel's number of the rule by which a step is taken."""
         return _STEP_RULES.get(self.schedule, 0)
 
+    def held_at(self, epoch: int) -> Self:
+        """Return a rate that stays what this one is in an epoch; AdaGrad goes on as it is."""
+        schedule = self.schedule if self.step_rule else "constant"
+        return type(self)(self.at(max(epoch, 0)), schedule, self.decay)
+
     def at(self, epoch: int) -> float:
         """Return the rate of an epoch, counted from 0."""
         if self.schedule == "exponential":
@@ -84,8 +89,6 @@ class Epochs:
         Deals the grid and orders the strata.
     back_off : bool
         Whether to halve the rate when training diverges, instead of raising.
-    first_epoch : int
-        Epochs done before, for the schedule.
     counts : pair of ndarray, optional
         Ratings n_i and n_j of each user and item where they are not those of the problem.
     sums : dict of str to ndarray, optional
@@ -100,13 +103,12 @@ class Epochs:
         generator: np.random.Generator,
         *,
         back_off: bool,
-        first_epoch: int = 0,
         counts: tuple[np.ndarray, np.ndarray] | None = None,
         sums: dict[str, np.ndarray] | None = None,
     ) -> None:
         self.problem = problem
         self.rate = rate
-        self.epoch = first_epoch
+        self.epoch = 0
         self._generator = generator
         self._back_off = back_off
         self._halvings = 0
@@ -155,9 +157,9 @@ class Epochs:
         largest = float(np.max(values**2)) or 1e-12
         initial = self.problem.squared_error(start) / self.problem.total_weight
         weights = self.problem.users.weights
-        heaviest = float(weights.max()) if len(weights) else 1.0
+        self._heaviest = float(weights.max()) if len(weights) else 1.0
         usual = max(largest, initial)
-        return usual, _IMPLAUSIBLE * heaviest * usual
+        return usual, _IMPLAUSIBLE * self._heaviest * usual
 
     def factors(self) -> Factors:
         """Return a copy of the factors in the order of the problem's rows."""
@@ -215,13 +217,12 @@ class Epochs:
         return mean <= self._usual
 
     def _smaller_rate(self) -> float:
-        """Return a rate that is certainly smaller and, for ratings of any scale, of a plausible size.
+        """Return a rate that is certainly smaller and, for ratings and weights of any scale, of a plausible size.
 
-        A step multiplies a row's error by about 1 − η‖h‖², and ‖h‖² is of the order of the ratings' spread.
+        A step multiplies a row's error by about 1 − η c ‖h‖², and ‖h‖² is of the order of the ratings' spread.
         """
-        values = self.problem.users.values.astype(np.float64)
-        spread = max(float(np.std(values)), 1e-3)
-        return min(self.rate.initial / 4, 0.02 / max(spread, 1.0))
+        low, high = self.problem.ratings.rating_range
+        return min(self.rate.initial / 4, 0.08 / (max(high - low, 1.0) * self._heaviest))
 
     def _one_pass(self, rate: float, strata: np.ndarray) -> float | None:
         """Return Σ c e² of one pass at a given rate, or None if it diverged."""

@@ -48,8 +48,9 @@ class FitSettings:
     verbose: bool
 
     @classmethod
-    def of(cls, model: Any) -> Self:
-        """Check a model's parameters."""
+    def of(cls, model: Any, default_init_std: float | None = None) -> Self:
+        """Check a model's parameters; `default_init_std` stands for an `init_std` of None."""
+        init_std = default_init_std if model.init_std is None else model.init_std
         reg = check_number("reg", model.reg)
         return cls(
             n_factors=check_integer("n_factors", model.n_factors, 1),
@@ -58,7 +59,7 @@ class FitSettings:
             reg_exponent=check_number("reg_exponent", model.reg_exponent, maximum=2),
             use_bias=check_flag("use_bias", model.use_bias),
             max_iter=check_integer("max_iter", model.max_iter, 1),
-            init_std=check_number("init_std", model.init_std, positive=True),
+            init_std=check_number("init_std", init_std, positive=True),
             patience=None
             if model.patience is None
             else check_integer("patience", model.patience, 1),

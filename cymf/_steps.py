@@ -159,7 +159,7 @@ def nesterov(descent: Descent) -> None:
 
 
 def adam(descent: Descent) -> None:
-    """Adam with β₁ = 0.9, β₂ = 0.999 (Kingma and Ba 2015, algorithm 1) on the full gradient."""
+    """Adam with β₁ = 0.9, β₂ = 0.999 (Kingma and Ba 2015, section 2) on the full gradient."""
     descent.rate = descent.given_rate or 0.02
     mean, square = np.zeros_like(descent.x.flat), np.zeros_like(descent.x.flat)
     for t in range(1, descent.max_iter + 1):

@@ -15,7 +15,7 @@ from cymf._kernels import _als_lapack, kernels
 from cymf._parallel import single_threaded_blas
 from cymf._problem import Problem, Side
 from cymf._training import Iteration
-from cymf._validation import check_choice, check_number
+from cymf._validation import check_choice, check_integer, check_number
 
 __all__ = ["ALS"]
 
@@ -50,9 +50,12 @@ class ALS(MatrixFactorization):
         Training stops at ‖Â⁽ᵗ⁾ − Â⁽ᵗ⁻¹⁾‖_F ≤ ``tol`` · ‖Â⁽ᵗ⁾‖_F, Â being the full matrix of predictions.
     tol_abs : float, default 0
         The same in absolute terms: or at ‖Â⁽ᵗ⁾ − Â⁽ᵗ⁻¹⁾‖_F ≤ ``tol_abs``. With both 0, all iterations are done.
-    solver : {"auto", "cholesky", "lapack"}, default "auto"
-        How rows are solved: by the vectorized Cholesky kernel, or through LAPACK; the solutions are the same but for
-        rounding. ``"auto"`` takes the kernel.
+    solver : {"auto", "cholesky", "lapack", "cg"}, default "auto"
+        How rows are solved: exactly, by the vectorized Cholesky kernel or through LAPACK, with the same solutions but
+        for rounding; or inexactly by conjugate gradients from where the row is, cheaper at many factors. ``"auto"``
+        takes the Cholesky kernel. The objective falls with each of them.
+    cg_steps : int, default 3
+        Steps a row and half-sweep of ``solver="cg"``.
     init_std : float, default 0.1
         Standard deviation of the random factors that training starts from.
     patience : int or None, default None
@@ -98,6 +101,7 @@ class ALS(MatrixFactorization):
         tol: float = 1e-3,
         tol_abs: float = 0.0,
         solver: str = "auto",
+        cg_steps: int = 3,
         init_std: float = 0.1,
         patience: int | None = None,
         track_objective: bool = True,
@@ -116,6 +120,7 @@ class ALS(MatrixFactorization):
         self.tol = tol
         self.tol_abs = tol_abs
         self.solver = solver
+        self.cg_steps = cg_steps
         self.init_std = init_std
         self.patience = patience
         self.track_objective = track_objective
@@ -167,13 +172,14 @@ class ALS(MatrixFactorization):
         settings = FitSettings.of(self)
         tol = check_number("tol", self.tol)
         tol_abs = check_number("tol_abs", self.tol_abs)
-        solver = check_choice("solver", self.solver, ("auto", "cholesky", "lapack"))
+        solver = check_choice("solver", self.solver, ("auto", "cholesky", "lapack", "cg"))
+        cg_steps = check_integer("cg_steps", self.cg_steps, 1)
         with (
             fitting(self, settings, X, y, sample_weight, validation, callback) as (problem, loop),
             single_threaded_blas(),
         ):
             factors = settings.start(problem, init)
-            rows = RowSolver(problem, "cholesky" if solver == "auto" else solver)
+            rows = RowSolver(problem, "cholesky" if solver == "auto" else solver, cg_steps)
             before = factors.copy() if tol or tol_abs else None
 
             def step(iteration: int) -> bool:
@@ -194,11 +200,16 @@ class ALS(MatrixFactorization):
 class RowSolver:
     """Half-sweeps: every row of one side solved, the other side fixed."""
 
-    def __init__(self, problem: Problem, solver: str) -> None:
+    def __init__(self, problem: Problem, solver: str, cg_steps: int = 3) -> None:
         self.problem = problem
-        self._kernels = _als_lapack if solver == "lapack" else kernels
+        self._solver = solver
+        self._cg_steps = cg_steps
         width = problem.zeros().width
-        size = self._kernels.als_scratch_size(problem.n_factors, width)
+        if solver == "cg":
+            size = 4 * width
+        else:
+            self._kernels = _als_lapack if solver == "lapack" else kernels
+            size = self._kernels.als_scratch_size(problem.n_factors, width)
         self._scratch = [
             aligned_zeros(size, problem.dtype) for _ in range(problem.workers.n_threads)
         ]
@@ -206,41 +217,41 @@ class RowSolver:
     def solve_users(self, factors: Factors) -> None:
         """Solve all users, the items fixed."""
         fixed = factors.item, factors.item_bias
-        self._half_sweep("user", self.problem.users, fixed, (factors.user, factors.user_bias))
+        solved = factors.user, factors.user_bias
+        self._half_sweep("user", self.problem.users, self.problem.items, fixed, solved)
 
     def solve_items(self, factors: Factors) -> None:
         """Solve all items, the users fixed."""
         fixed = factors.user, factors.user_bias
-        self._half_sweep("item", self.problem.items, fixed, (factors.item, factors.item_bias))
+        solved = factors.item, factors.item_bias
+        self._half_sweep("item", self.problem.items, self.problem.users, fixed, solved)
 
     def _half_sweep(
         self,
         name: str,
         side: Side,
+        fixed_side: Side,
         fixed: tuple[np.ndarray, np.ndarray],
         solved: tuple[np.ndarray, np.ndarray],
     ) -> None:
-        problem = self.problem
+        problem, k = self.problem, self.problem.n_factors
+        settings = problem.mean, problem.reg, problem.reg_bias, problem.reg_exponent
         status = np.zeros(len(solved[0]), np.int8)
-        k = problem.n_factors
-        inputs = (
-            *fixed,
-            *solved,
-            k,
-            problem.mean,
-            problem.reg,
-            problem.reg_bias,
-            problem.reg_exponent,
-        )
-        problem.sweep(
-            self._kernels.als_half_sweep, side, inputs, (status,), k * (k + 1), self._scratch
-        )
-        failed = np.flatnonzero(status)
-        if len(failed):
-            _als_lapack.als_minimum_norm_rows(
-                failed, side.indptr, side.indices, side.values, side.weights, *inputs, status
-            )
-        failed = failed[status[failed] != 0]
+        if self._solver == "cg":
+            inputs = *fixed, *solved, *settings, _mean_squares(fixed[0], fixed_side), self._cg_steps
+            flops = 4.0 * k * (self._cg_steps + 1)
+            problem.sweep(kernels.als_cg_half_sweep, side, inputs, (status,), flops, self._scratch)
+            failed = np.flatnonzero(status)
+        else:
+            inputs = *fixed, *solved, k, *settings
+            half_sweep = self._kernels.als_half_sweep
+            problem.sweep(half_sweep, side, inputs, (status,), k * (k + 1), self._scratch)
+            failed = np.flatnonzero(status)
+            if len(failed):
+                _als_lapack.als_minimum_norm_rows(
+                    failed, side.indptr, side.indices, side.values, side.weights, *inputs, status
+                )
+                failed = failed[status[failed] != 0]
         if len(failed):
             ids = problem.ratings.user_ids if name == "user" else problem.ratings.item_ids
             row = (failed if ids is None else ids.to_ids(failed[:1])).tolist()[0]
@@ -248,3 +259,12 @@ class RowSolver:
                 f"the solution of {name} {row!r} ({side.counts[failed[0]]} ratings) is not finite; "
                 "raise reg, or scale the ratings down"
             )
+
+
+def _mean_squares(factors: np.ndarray, side: Side) -> np.ndarray:
+    """Return the mean square of each factor over a side's rated rows, a row counted once a rating."""
+    total = np.zeros(factors.shape[1])
+    for start in range(0, len(factors), 65536):
+        block = slice(start, start + 65536)
+        total += side.counts[block].astype(np.float64) @ np.square(factors[block], dtype=np.float64)
+    return (total / len(side.indices)).astype(factors.dtype)

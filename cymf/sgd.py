@@ -61,8 +61,9 @@ class SGD(MatrixFactorization):
         Epochs.
     tol : float, default 0
         Training stops when an epoch lowers the training RMSE by at most ``tol`` times its value; 0 does all epochs.
-    init_std : float, default 0.005
-        Standard deviation of the random factors that training starts from; the smaller, the later they overfit.
+    init_std : float or None, default None
+        Standard deviation of the random factors that training starts from; the smaller, the later they overfit. None
+        takes 0.005, and 0.1 without biases, where predictions start near zero and nothing else can move.
     patience : int or None, default None
         With a validation set: stop after so many epochs without a better validation RMSE, and keep the best.
     on_divergence : {"raise", "back_off"}, default "raise"
@@ -112,7 +113,7 @@ class SGD(MatrixFactorization):
         decay: float = 0.05,
         max_iter: int = 50,
         tol: float = 0.0,
-        init_std: float = 0.005,
+        init_std: float | None = None,
         patience: int | None = None,
         on_divergence: str = "raise",
         track_objective: bool = False,
@@ -180,7 +181,7 @@ class SGD(MatrixFactorization):
         DivergenceError
             If errors explode and ``on_divergence="raise"``, or halving the learning rate does not help.
         """
-        settings = FitSettings.of(self)
+        settings = self._settings()
         tol = check_number("tol", self.tol)
         rate = LearningRate.of(self)
         back_off = self._backs_off()
@@ -198,7 +199,7 @@ class SGD(MatrixFactorization):
 
         Only the given ratings are visited. The factors grow by the rows of users and items that are new; these start
         at random. μ stays what it was, the penalty's n counts old and new ratings together, and the learning rate
-        goes on falling where it stopped. An unfitted model is fitted to the ratings.
+        stays where `fit` left it. An unfitted model is fitted to the ratings.
 
         Parameters
         ----------
@@ -218,7 +219,7 @@ class SGD(MatrixFactorization):
             As in `fit`. The model is then what it was.
         """
         settings = replace(
-            FitSettings.of(self), max_iter=check_integer("n_epochs", n_epochs, 1), patience=None
+            self._settings(), max_iter=check_integer("n_epochs", n_epochs, 1), patience=None
         )
         rate = LearningRate.of(self)
         back_off = self._backs_off()
@@ -241,6 +242,7 @@ class SGD(MatrixFactorization):
                 epochs = Epochs(problem, start, rate, settings.generator, back_off=back_off)
             else:
                 problem.mean = old.global_mean
+                rate = rate.held_at(min(old.n_iter, self.max_iter) - 1)
                 _take_over(old, start)
                 epochs = Epochs(
                     problem,
@@ -248,7 +250,6 @@ class SGD(MatrixFactorization):
                     rate,
                     settings.generator,
                     back_off=back_off,
-                    first_epoch=old.n_iter,
                     counts=(growth.user_counts, growth.item_counts),
                     sums=dict(old.extra),
                 )
@@ -270,6 +271,9 @@ class SGD(MatrixFactorization):
             )
         self._publish(state)
         return self
+
+    def _settings(self) -> FitSettings:
+        return FitSettings.of(self, default_init_std=0.005 if self.use_bias else 0.1)
 
     def _backs_off(self) -> bool:
         return (

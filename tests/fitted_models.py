@@ -85,7 +85,7 @@ def opened(
     model: Any, ratings: cymf.Ratings, init: Any = None
 ) -> Iterator[tuple[Problem, Factors]]:
     """A model's problem and the factors that its fit would start from."""
-    settings = FitSettings.of(model)
+    settings = model._settings() if isinstance(model, cymf.SGD) else FitSettings.of(model)
     with fitting(model, settings, ratings, None, None, None, None) as (problem, _):
         yield problem, settings.start(problem, init)
 

@@ -194,6 +194,37 @@ def als_row(
     return np.linalg.solve(matrix.T @ matrix, matrix.T @ right)
 
 
+def als_cg_row(
+    rated: Array,
+    target: Array,
+    weights: Array,
+    reg: float,
+    reg_bias: float | None,
+    mean_squares: Array,
+    start: Array,
+    steps: int,
+) -> Array:
+    """[w, b] after some steps of preconditioned conjugate gradients on the row's normal equations."""
+    matrix, right = least_squares_rows(rated, target, weights, reg, reg_bias)
+    gram, n = matrix.T @ matrix, len(rated)
+    diagonal = n * mean_squares + reg
+    diagonal = diagonal if reg_bias is None else np.append(diagonal, n + reg_bias)
+    x = np.array(start, dtype=np.float64)
+    residual = matrix.T @ right - gram @ x
+    z = residual / diagonal
+    direction = z
+    for _ in range(steps):
+        if residual @ z == 0:
+            break
+        a = (residual @ z) / (direction @ gram @ direction)
+        x = x + a * direction
+        new = residual - a * gram @ direction
+        new_z = new / diagonal
+        direction = new_z + (new @ new_z) / (residual @ z) * direction
+        residual, z = new, new_z
+    return x
+
+
 def minimum_norm_row(
     rated: Array,
     target: Array,

@@ -211,7 +211,7 @@ def test_partial_fit_of_a_known_pair_is_one_step(use_bias):
     """One new rating, one epoch: the slow twin's step, n counting old and new ratings together."""
     model = fitted_to_pairs(use_bias=use_bias, reg=0.3, reg_exponent=0.5, decay=0.1)
     before = factors_of(model)
-    rate = model.learning_rate * (1 - model.decay) ** 5  # the schedule goes on
+    rate = model.learning_rate * (1 - model.decay) ** 4  # that of the last epoch
     model.partial_fit([["cy", "tea"]], [5.0])
     assert model.n_iter_ == 6
     after = factors_of(model)
@@ -292,7 +292,7 @@ def test_partial_fit_that_diverges_leaves_the_model_as_it_was():
     with pytest.raises(cymf.DivergenceError):
         model.set_params(learning_rate=1e6).partial_fit(PAIRS, STARS, n_epochs=50)
     assert bits_of(model) == before
-    assert FitSettings.of(model).n_factors == 3
+    assert FitSettings.of(model, 0.005).n_factors == 3
 
 
 def test_partial_fit_needs_the_same_model():
@@ -342,3 +342,35 @@ def test_partial_fit_learns_a_pair_of_rows_that_had_no_ratings():
     )
     model.fit(first).partial_fit(second, n_epochs=100)
     assert model.predict(4, 4) == pytest.approx(5, abs=0.05)
+
+
+def test_without_biases_the_default_start_is_not_the_saddle():
+    table = np.array([[5, 4, 2, 3, 2], [np.nan, 5, 1, 4, np.nan], [4, np.nan, 1, 5, np.nan]])
+    model = cymf.SGD(3, use_bias=False, schedule="constant", max_iter=200).fit(table)
+    assert model.history_["train_rmse"][-1] < 0.5
+    assert 1 < model.predict(1, 0) < 7
+
+
+def test_partial_fit_keeps_the_learning_rate_of_the_last_epoch():
+    model = cymf.SGD(2, decay=0.5, max_iter=3, random_state=0).fit(PAIRS, STARS)
+    steps = []
+    for _ in range(2):
+        before = model.predict("ann", "tea")
+        model.partial_fit([["ann", "tea"]], [5.0])
+        steps.append(model.predict("ann", "tea") - before)
+    assert steps[0] > 0
+    assert steps[1] == pytest.approx(steps[0], rel=0.05)
+
+
+@pytest.mark.parametrize(("scale", "weight"), [(1.0, 1e6), (1e150, 1.0)])
+def test_the_suggested_rate_helps_for_ratings_and_weights_of_any_size(scale, weight):
+    stars = np.asarray(STARS, float) * scale
+    model = cymf.SGD(2, dtype="float64", learning_rate=50.0 * scale, init_std=0.1)
+    with pytest.raises(cymf.DivergenceError) as error:
+        model.fit(PAIRS, stars, sample_weight=np.full(len(stars), weight))
+    suggested = float(re.search(r"learning_rate=([\d.e+-]+)", str(error.value))[1])
+    assert suggested > 0
+    model.set_params(learning_rate=suggested)
+    assert np.isfinite(
+        model.fit(PAIRS, stars, sample_weight=np.full(len(stars), weight)).user_factors_
+    ).all()

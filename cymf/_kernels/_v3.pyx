@@ -3,4 +3,6 @@
 include "micro_kernels.pxi"
 include "als.pxi"
 include "gradient_descent.pxi"
+include "als_cg.pxi"
 include "sgd.pxi"
+include "export.pxi"

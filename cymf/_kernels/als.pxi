@@ -209,12 +209,16 @@ cdef inline int als_solve_row(
                             row, bias, scratch)
 
 
-def als_scratch_size(Py_ssize_t n_factors, Py_ssize_t width):
-    """Elements of scratch one worker needs: Gram matrix, right-hand sides, one batch of gathered rows."""
+cdef Py_ssize_t scratch_size(Py_ssize_t n_factors, Py_ssize_t width) noexcept nogil:
     cdef Py_ssize_t n_rows = (n_factors + 3) // 4 * 4
     cdef Py_ssize_t primal = n_rows * width + 2 * width + n_rows + ALS_BATCH * (width + 2)
-    cdef Py_ssize_t dual = n_rows * width + 3 * width + n_rows + n_rows * width
+    cdef Py_ssize_t dual = n_rows * width + 3 * width + n_rows + (n_rows + 1) * width
     return max(primal, dual)
+
+
+def als_scratch_size(Py_ssize_t n_factors, Py_ssize_t width):
+    """Elements of scratch one worker needs: Gram matrix, right-hand sides, gathered rows."""
+    return scratch_size(n_factors, width)
 
 
 def als_half_sweep(

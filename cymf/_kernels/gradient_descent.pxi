@@ -34,7 +34,7 @@ cdef double row_squared_error(
 cdef double row_residual_gradient(
     Py_ssize_t n,               # IN  ratings of this row
     const index* indices,       # IN  (n,)
-    const real* values,         # IN  (n,)
+    const real* values,         # IN  (n,) or NULL: all zero
     const real* weights,        # IN  (n,) or NULL
     const real* row,            # IN  (width,)
     real offset,                # IN  mean + this row's bias
@@ -58,7 +58,9 @@ cdef double row_residual_gradient(
             v[t] = other + indices[s + t] * width
             if s + t + 8 < n:
                 cymf_prefetch_row(other + indices[s + t + 8] * width, width * sizeof(real))
-            error = offset + dot(row, v[t], width) - values[s + t]
+            error = offset + dot(row, v[t], width)
+            if values != NULL:
+                error -= values[s + t]
             if other_bias != NULL:
                 error += other_bias[indices[s + t]]
             e[t] = error
