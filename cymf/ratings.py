@@ -438,23 +438,7 @@ class Ratings:
         return self._view("csr", dtype)
 
     def csc(self, dtype: DTypeLike = np.float32) -> SparseView:
-        """Compressed columns: rows are items, indices are users; kept for the next call.
-
-        Parameters
-        ----------
-        dtype : float32 or float64, default=float32
-            Of values and weights.
-
-        Returns
-        -------
-        SparseView
-            ``indptr`` int64 of shape (n_items + 1,); ``indices`` int32, or int64 from 2³¹ users on.
-
-        Raises
-        ------
-        ValueError
-            If `dtype` is another, or float32 cannot hold a value.
-        """
+        """Compressed columns: rows are items, indices are users; otherwise as `csr`."""
         return self._view("csc", dtype)
 
     def _view(self, kind: str, dtype: DTypeLike) -> SparseView:
