@@ -100,6 +100,8 @@ def run_evaluate(arguments: argparse.Namespace, console: Console) -> int:
 
 def run_recommend(arguments: argparse.Namespace, console: Console) -> int:
     """Print or write the best items of users."""
+    if arguments.output is not None and not arguments.output.parent.is_dir():
+        raise FileNotFoundError(f"{arguments.output.parent}: no such folder to write to")
     model = cymf.load(arguments.model_file)
     state = model._fitted()
     if arguments.all_users:

@@ -35,7 +35,7 @@ class ModelFileError(ValueError):
 
 
 class ConvergenceWarning(UserWarning):
-    """Training stopped before its tolerance was reached, or was interrupted."""
+    """Training was interrupted, or diverged and went back to a smaller learning rate."""
 
 
 def warn_of_convergence(message: str) -> None:

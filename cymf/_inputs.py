@@ -10,7 +10,7 @@ from cymf._alignment import align_index
 from cymf._factors import Factors
 from cymf._problem import Problem, Validation
 from cymf._queries import split_pairs
-from cymf.ratings import Ratings, as_ratings
+from cymf.ratings import Ratings, as_ratings, is_matrix
 
 __all__ = ["as_validation", "start_from", "training_ratings"]
 
@@ -28,6 +28,11 @@ def training_ratings(X: Any, y: Any = None, sample_weight: Any = None) -> Rating
         raise ValueError(
             "sample_weight is given beside Ratings; expected the weights inside them: "
             "make the Ratings with weights=..."
+        )
+    if not is_matrix(X):
+        raise ValueError(
+            f"sample_weight is given beside a {type(X).__name__}; expected a column of weights: "
+            "Ratings.from_table(X, weight=...)"
         )
     return Ratings.from_matrix(X, weights=sample_weight)
 

@@ -131,8 +131,16 @@ class _BlasLimit:
                 self._limiter.restore_original_limits()
                 self._limiter = None
 
+    def reset(self) -> None:
+        """Forget all users, in a child of fork: it has inherited their number, but not their threads."""
+        self._lock = threading.Lock()
+        self._users = 0
+        self._limiter = None
+
 
 _blas_limit = _BlasLimit()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_blas_limit.reset)
 
 
 @contextmanager

@@ -92,7 +92,9 @@ def _read_npz(path: Path, choice: ColumnChoice) -> Any:
         if str(path) in str(problem):
             raise
         reason = str(problem)
-        if "allow_pickle" in reason:
+        if "allow_pickle" in reason and not zipfile.is_zipfile(path):
+            reason = "it is not an .npz file"
+        elif "allow_pickle" in reason:
             reason = "it holds Python objects: save strings as arrays of dtype 'U' instead"
         raise ValueError(f"{path}: {reason}") from problem
 

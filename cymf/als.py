@@ -237,6 +237,7 @@ class RowSolver:
         problem, k = self.problem, self.problem.n_factors
         settings = problem.mean, problem.reg, problem.reg_bias, problem.reg_exponent
         status = np.zeros(len(solved[0]), np.int8)
+        inputs: tuple[Any, ...]
         if self._solver == "cg":
             inputs = *fixed, *solved, *settings, _mean_squares(fixed[0], fixed_side), self._cg_steps
             flops = 4.0 * k * (self._cg_steps + 1)

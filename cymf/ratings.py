@@ -572,9 +572,12 @@ def as_ratings(X: Any) -> Ratings:
     """
     if isinstance(X, Ratings):
         return X
-    if sparse.issparse(X) or isinstance(X, (np.ndarray, list, tuple)):
-        return Ratings.from_matrix(X)
-    return Ratings.from_table(X)
+    return Ratings.from_matrix(X) if is_matrix(X) else Ratings.from_table(X)
+
+
+def is_matrix(X: Any) -> bool:
+    """Whether `X` goes through `Ratings.from_matrix`, rather than being a table or Ratings."""
+    return sparse.issparse(X) or isinstance(X, (np.ndarray, list, tuple))
 
 
 def _restore(*arrays: Any) -> Ratings:

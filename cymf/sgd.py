@@ -56,7 +56,7 @@ class SGD(MatrixFactorization):
         AdaGrad divides η by the root of 1 plus the sum of squared gradients, of each coordinate or of each row (their
         mean over the row).
     decay : float, default 0.05
-        The rate at which η falls, for "exponential" (below 1) and "inverse_scaling".
+        The rate at which η falls, for "exponential" (at most 1) and "inverse_scaling".
     max_iter : int, default 50
         Epochs.
     tol : float, default 0

@@ -308,3 +308,11 @@ def test_a_solution_beyond_float32_raises():
     model = cymf.ALS(2, reg=0, use_bias=False)
     with pytest.raises(cymf.DivergenceError, match=r"item 0 \(3 ratings\) is not finite"):
         model.fit(np.full((3, 3), 1e12), init=tiny)
+
+
+def test_conjugate_gradients_that_overflow_raise():
+    """A direction that is not finite is no reason to hand out the start as the solution."""
+    far = np.full((5, 2), 1e25), np.full((4, 2), 1e25)
+    model = cymf.ALS(2, solver="cg", tol=0)
+    with np.errstate(over="ignore"), pytest.raises(cymf.DivergenceError, match="item 0"):
+        model.fit(np.arange(20.0).reshape(5, 4), init=far)

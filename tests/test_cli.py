@@ -197,6 +197,12 @@ def test_recommend_to_all_users_as_a_file(model_file, tmp_path, monkeypatch, cap
     np.testing.assert_allclose([float(row["score"]) for row in rows], scores.ravel(), rtol=1e-6)
 
 
+def test_recommend_to_a_folder_that_is_not_there(model_file, tmp_path, capsys):
+    path = tmp_path / "none" / "best.csv"
+    assert run("recommend", model_file, "--all-users", "--output", path) == 1
+    assert f"{path.parent}: no such folder to write to" in capsys.readouterr().err
+
+
 def test_places_without_an_item_are_left_out(model_file, capsys):
     assert run("recommend", model_file, "--users", "user-03", "-n", 1000, "--json") == 0
     rows = json.loads(capsys.readouterr().out)["recommendations"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import threadpoolctl
 
@@ -22,6 +24,16 @@ def test_a_limit_that_could_not_be_set_is_not_taken_for_set(monkeypatch):
     with _parallel.single_threaded_blas():
         assert set(threads_of_blas()) == {1}
     assert threads_of_blas() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_child_of_fork_sets_its_own_limit():
+    with _parallel.single_threaded_blas():
+        child = os.fork()
+        if child == 0:
+            os._exit(_parallel._blas_limit._users)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def threads_of_blas() -> list[int]:

@@ -464,3 +464,9 @@ def test_a_validation_tuple_is_a_pair(estimator):
 def test_ratings_whose_squares_overflow_are_refused(estimator, dtype, size):
     with pytest.raises(ValueError, match=f"too large: their squares do not fit in {dtype}"):
         estimator(2, dtype=dtype).fit([[size, -size], [1, 2]])
+
+
+def test_weights_beside_a_table_name_the_column_they_could_be():
+    table = pytest.importorskip("pandas").DataFrame({"user": [1], "item": [2], "rating": [3.0]})
+    with pytest.raises(ValueError, match=r"from_table\(X, weight="):
+        cymf.ALS(2).fit(table, sample_weight=[1.0])

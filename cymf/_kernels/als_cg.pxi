@@ -58,6 +58,7 @@ cdef int als_cg_row(
             product_bias += reg_bias * direction_bias
             curvature += direction_bias * product_bias
         if not curvature > 0:
+            total = curvature
             break
         a = size / curvature
         axpy(row, <real>a, direction, width)
@@ -73,8 +74,11 @@ cdef int als_cg_row(
         for f in range(width):
             direction[f] = product[f] + <real>(size / before) * direction[f]
         direction_bias = inverse_bias * residual_bias + size / before * direction_bias
+    total += size
     for f in range(width):
         total += row[f]
+    if use_bias:
+        total += bias[0]
     return ROW_SOLVED if total - total == 0 else ROW_NOT_FINITE
 
 
