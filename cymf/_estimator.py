@@ -114,6 +114,10 @@ def fitting(
     callback: Callable[..., Any] | None,
 ) -> Iterator[tuple[Problem, TrainingLoop]]:
     """Check the data and open the threads of one fit."""
+    if callback is not None and not callable(callback):
+        raise TypeError(
+            f"callback is a {type(callback).__name__}; expected a function of an Iteration"
+        )
     if settings.patience is not None and validation is None:
         raise ValueError(
             f"patience={settings.patience} needs a validation set; give fit(…, validation=…), or patience=None"

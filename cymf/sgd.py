@@ -193,13 +193,19 @@ class SGD(MatrixFactorization):
         return self
 
     def partial_fit(
-        self, X: Any, y: Any = None, *, sample_weight: Any = None, n_epochs: int = 1
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        n_epochs: int = 1,
+        learning_rate: float | None = None,
     ) -> Self:
         """Go on training with new ratings, of known and of new users and items.
 
         Only the given ratings are visited. The factors grow by the rows of users and items that are new; these start
-        at random. μ stays what it was, the penalty's n counts old and new ratings together, and the learning rate
-        stays where `fit` left it. An unfitted model is fitted to the ratings.
+        at random. μ stays what it was, and the penalty's n counts old and new ratings together. An unfitted model is
+        fitted to the ratings.
 
         Parameters
         ----------
@@ -207,6 +213,9 @@ class SGD(MatrixFactorization):
             New ratings, as in `fit`. A cell that was rated before takes its new value.
         n_epochs : int, default 1
             Passes over the new ratings.
+        learning_rate : float or None, default None
+            The rate of all of them. None takes the one that `fit` ended with, which moves known rows gently; users and
+            items that are new want a larger one, or more passes.
 
         Returns
         -------
@@ -243,6 +252,8 @@ class SGD(MatrixFactorization):
             else:
                 problem.mean = old.global_mean
                 rate = rate.held_at(min(old.n_iter, self.max_iter) - 1)
+                if learning_rate is not None:
+                    rate.initial = check_number("learning_rate", learning_rate, positive=True)
                 _take_over(old, start)
                 epochs = Epochs(
                     problem,

@@ -374,3 +374,12 @@ def test_the_suggested_rate_helps_for_ratings_and_weights_of_any_size(scale, wei
     assert np.isfinite(
         model.fit(PAIRS, stars, sample_weight=np.full(len(stars), weight)).user_factors_
     ).all()
+
+
+def test_partial_fit_takes_a_rate_of_its_own():
+    slow, fast = (cymf.SGD(2, max_iter=20).fit(PAIRS, STARS) for _ in range(2))
+    slow.partial_fit([["new", "tea"]], [1.0], n_epochs=5)
+    fast.partial_fit([["new", "tea"]], [1.0], n_epochs=5, learning_rate=0.1)
+    assert fast.predict("new", "tea") < slow.predict("new", "tea")
+    with pytest.raises(ValueError, match="learning_rate=-1"):
+        fast.partial_fit([["new", "tea"]], [1.0], learning_rate=-1)

@@ -470,3 +470,14 @@ def test_weights_beside_a_table_name_the_column_they_could_be():
     table = pytest.importorskip("pandas").DataFrame({"user": [1], "item": [2], "rating": [3.0]})
     with pytest.raises(ValueError, match=r"from_table\(X, weight="):
         cymf.ALS(2).fit(table, sample_weight=[1.0])
+
+
+@pytest.mark.parametrize("nothing", [None, "u.data"])
+def test_fit_says_what_it_takes(nothing):
+    with pytest.raises(TypeError, match=r"expected Ratings, a sparse matrix.*from_file"):
+        cymf.ALS().fit(nothing)
+
+
+def test_a_callback_must_be_callable():
+    with pytest.raises(TypeError, match="callback is a int"):
+        cymf.ALS(2).fit(np.ones((3, 3)), callback=3)
