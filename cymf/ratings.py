@@ -572,6 +572,11 @@ def as_ratings(X: Any) -> Ratings:
     """
     if isinstance(X, Ratings):
         return X
+    if X is None or isinstance(X, str):
+        raise TypeError(
+            f"got {X!r}; expected Ratings, a sparse matrix, an array with NaN, or a table "
+            "(for a file: Ratings.from_file)"
+        )
     return Ratings.from_matrix(X) if is_matrix(X) else Ratings.from_table(X)
 
 
