@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cymf._kernels
 import numpy as np
+
 from machine import describe, heading
 from report import write_json, write_text
 from runner import best_level, load_runner, peaks, time_kernel
-
-import cymf._kernels
 
 _BATCH = 32  # rows of one rank-k update, as in ALS
 _RATINGS = 20_000  # of one repetition, about
@@ -78,10 +78,21 @@ def time_small(level: str, n_factors: int) -> Iterator[Timing]:
     given, right = random_rows(2, k, generator), np.zeros((2, width), np.float32)
     inverse = np.zeros(n_rows, np.float32)
     solve, copy = (
-        time_kernel(lambda n, s, on=on: runner.time_cholesky(on, system, gram, given, right, inverse, n, s))
+        time_kernel(
+            lambda n, s, on=on: runner.time_cholesky(on, system, gram, given, right, inverse, n, s)
+        )
         for on in (True, False)
     )
-    yield Timing("Cholesky, per system", level, k, 0, 0, solve - np.median(copy), k**3 / 3 + 2 * k * k, 4 * k * width)
+    yield Timing(
+        "Cholesky, per system",
+        level,
+        k,
+        0,
+        0,
+        solve - np.median(copy),
+        k**3 / 3 + 2 * k * k,
+        4 * k * width,
+    )
 
 
 def time_long(level: str, n_factors: int, length: int, table_rows: int) -> Iterator[Timing]:
@@ -99,14 +110,18 @@ def time_long(level: str, n_factors: int, length: int, table_rows: int) -> Itera
     def timing(kernel: str, seconds: np.ndarray, flops: float, n_bytes: float) -> Timing:
         return Timing(kernel, level, k, length, table_rows, seconds / n, flops, n_bytes)
 
-    yield timing("dot", time_kernel(lambda r, s: runner.time_dot(table, indices, r, s)), 2 * k, 4 * k)
+    yield timing(
+        "dot", time_kernel(lambda r, s: runner.time_dot(table, indices, r, s)), 2 * k, 4 * k
+    )
 
     size = getattr(cymf._kernels.load_level(level), "als_scratch_size")(k, width)  # noqa: B009
     scratch = random_rows(1, size, generator)[0]
     solved, solved_bias = np.zeros_like(rows), row_bias.copy()
     per_rating = k * (k + 1) + 2 * k + (k**3 / 3 + 2 * k * k) / length
     seconds = time_kernel(
-        lambda r, s: runner.time_als_rows(length, indices, values, table, bias, k, solved, solved_bias, scratch, r, s)
+        lambda r, s: runner.time_als_rows(
+            length, indices, values, table, bias, k, solved, solved_bias, scratch, r, s
+        )
     )
     yield timing("ALS row", seconds, per_rating, 4 * k)
 
@@ -127,7 +142,9 @@ def time_long(level: str, n_factors: int, length: int, table_rows: int) -> Itera
 
     gradient = np.zeros_like(rows)
     seconds = time_kernel(
-        lambda r, s: runner.time_residual_gradient(length, indices, values, rows, table, bias, gradient, r, s)
+        lambda r, s: runner.time_residual_gradient(
+            length, indices, values, rows, table, bias, gradient, r, s
+        )
     )
     yield timing("residual gradient", seconds, 4 * k, 4 * k)
 
@@ -152,7 +169,9 @@ def table(timings: list[Timing], roofs: dict[str, float]) -> tuple[str, list[dic
     known: dict[int, float] = {}
     for t in timings:
         gflops, gbytes = t.flops / t.median / 1e9, t.bytes / t.median / 1e9
-        reads = read_bandwidth(best_level(), 4 * padded(t.n_factors) * max(t.table_rows, t.n_factors), known)
+        reads = read_bandwidth(
+            best_level(), 4 * padded(t.n_factors) * max(t.table_rows, t.n_factors), known
+        )
         record = {
             "kernel": t.kernel, "level": t.level, "n_factors": t.n_factors, "length": t.length,
             "table_rows": t.table_rows, "nanoseconds": t.median * 1e9, "spread": t.spread, "gflops": gflops,
@@ -176,21 +195,48 @@ def picture(records: list[dict[str, object]], roofs: dict[str, float], path: Pat
 
     figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
     x = np.logspace(-1.5, 3, 200)
-    for name, label in (("read_L1", "L1"), ("read_L2", "L2"), ("read_L3", "L3"), ("read_memory", "memory")):
+    for name, label in (
+        ("read_L1", "L1"),
+        ("read_L2", "L2"),
+        ("read_L3", "L3"),
+        ("read_memory", "memory"),
+    ):
         axes.plot(x, np.minimum(roofs["fma_f32"], roofs[name] * x), color="0.7", linewidth=1)
-        axes.annotate(f"{label} {roofs[name]:.0f} GB/s", (x[0], roofs[name] * x[0]), fontsize=8, color="0.4")
+        axes.annotate(
+            f"{label} {roofs[name]:.0f} GB/s", (x[0], roofs[name] * x[0]), fontsize=8, color="0.4"
+        )
     axes.axhline(roofs["fma_f32"], color="0.4", linewidth=1)
-    axes.annotate(f"FMA {roofs['fma_f32']:.0f} GFLOP/s", (x[-1], roofs["fma_f32"]), ha="right", va="bottom", fontsize=8)
+    axes.annotate(
+        f"FMA {roofs['fma_f32']:.0f} GFLOP/s",
+        (x[-1], roofs["fma_f32"]),
+        ha="right",
+        va="bottom",
+        fontsize=8,
+    )
     markers = dict(zip(dict.fromkeys(r["level"] for r in records), "osD^", strict=False))
-    colors = dict(zip(dict.fromkeys(r["kernel"] for r in records), plt.cm.tab10.colors, strict=False))
+    colors = dict(
+        zip(dict.fromkeys(r["kernel"] for r in records), plt.cm.tab10.colors, strict=False)
+    )
     for r in records:
         intensity = r["gflops"] / r["gigabytes"]
-        axes.scatter(intensity, r["gflops"], 8 + r["n_factors"] / 4, color=colors[r["kernel"]], marker=markers[r["level"]], alpha=0.7)
+        axes.scatter(
+            intensity,
+            r["gflops"],
+            8 + r["n_factors"] / 4,
+            color=colors[r["kernel"]],
+            marker=markers[r["level"]],
+            alpha=0.7,
+        )
     for kernel, color in colors.items():
         axes.scatter([], [], color=color, label=kernel)
     for level, marker in markers.items():
         axes.scatter([], [], color="k", marker=marker, label=level)
-    axes.set(xscale="log", yscale="log", xlabel="flops per byte of factors", ylabel="GFLOP/s, one core, float32")
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="flops per byte of factors",
+        ylabel="GFLOP/s, one core, float32",
+    )
     axes.set_title("Kernels under this machine's roofs; larger marks: more factors")
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=150)
@@ -201,11 +247,15 @@ def main() -> None:
     levels = cymf._kernels.available_levels()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="64 and 128 factors at the best level")
-    parser.add_argument("--levels", nargs="+", choices=levels, help="default: all that this processor has")
+    parser.add_argument(
+        "--levels", nargs="+", choices=levels, help="default: all that this processor has"
+    )
     parser.add_argument("--factors", nargs="+", type=int)
     parser.add_argument("--lengths", nargs="+", type=int, help="ratings of a row")
     parser.add_argument("--tables", nargs="+", type=int, help="rows of the fixed side")
-    parser.add_argument("--output", type=Path, default=Path("bench-results"), help="folder")
+    parser.add_argument(
+        "--output", type=Path, default=Path(__file__).parent / "results", help="folder"
+    )
     given = parser.parse_args()
     chosen_levels = given.levels or (levels[-1:] if given.quick else levels)
     factors = given.factors or ([64, 128] if given.quick else [16, 32, 50, 64, 128, 256])
@@ -223,9 +273,13 @@ def main() -> None:
     timings.sort(key=lambda t: (t.kernel, t.level, t.n_factors, t.table_rows, t.length))
     text, records = table(timings, roofs)
     limits = ", ".join(f"{name} {value:.0f}" for name, value in roofs.items())
-    head = heading(description, **{f"peaks of one core at level {best_level()} (GFLOP/s, GB/s)": limits})
+    head = heading(
+        description, **{f"peaks of one core at level {best_level()} (GFLOP/s, GB/s)": limits}
+    )
     print(write_text(given.output / "kernels.md", f"## Kernels\n\n{head}\n\n{text}\n"))
-    write_json(given.output / "kernels.json", {"machine": description, "peaks": roofs, "timings": records})
+    write_json(
+        given.output / "kernels.json", {"machine": description, "peaks": roofs, "timings": records}
+    )
     picture(records, roofs, given.output / "kernels.png")
 
 

@@ -40,7 +40,9 @@ def interpreter(module: str, folder: Path) -> Path:
                 run = {"check": True, "stdout": output, "stderr": subprocess.STDOUT}
                 subprocess.run([sys.executable, "-m", "venv", str(environment)], **run)
                 for requirements in adapter.REQUIREMENTS:
-                    subprocess.run([str(python), "-m", "pip", "install", "--quiet", *requirements], **run)
+                    subprocess.run(
+                        [str(python), "-m", "pip", "install", "--quiet", *requirements], **run
+                    )
                 if hasattr(adapter, "build"):
                     adapter.build(environment)
         except subprocess.CalledProcessError as error:
@@ -54,7 +56,9 @@ def process_variables(n_threads: int, *, own: bool) -> dict[str, str]:
 
     A peer (not `own`) must not see the packages of the interpreter that runs the benchmark.
     """
-    inherited = {name: value for name, value in os.environ.items() if own or not name.startswith("PYTHON")}
+    inherited = {
+        name: value for name, value in os.environ.items() if own or not name.startswith("PYTHON")
+    }
     threads = ("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "LK_NUM_THREADS", "MKL_NUM_THREADS")
     blas = ("OPENBLAS_NUM_THREADS", "LK_NUM_BACKEND_THREADS")
     return {**inherited, **dict.fromkeys(threads, str(n_threads)), **dict.fromkeys(blas, "1")}

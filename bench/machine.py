@@ -9,10 +9,9 @@ import subprocess
 import time
 from pathlib import Path
 
+import cymf
 import numpy as np
 import scipy
-
-import cymf
 
 __all__ = ["describe", "heading"]
 
@@ -30,7 +29,9 @@ def _caches() -> str:
     sizes = []
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         try:
-            kind, level, size = ((index / name).read_text().strip() for name in ("type", "level", "size"))
+            kind, level, size = (
+                (index / name).read_text().strip() for name in ("type", "level", "size")
+            )
         except OSError:
             continue
         if kind != "Instruction":
@@ -40,7 +41,9 @@ def _caches() -> str:
 
 def _compiler() -> str:
     try:
-        text = subprocess.run([os.environ.get("CC", "cc"), "--version"], capture_output=True, text=True).stdout
+        text = subprocess.run(
+            [os.environ.get("CC", "cc"), "--version"], capture_output=True, text=True
+        ).stdout
     except OSError:
         return "none"
     return text.splitlines()[0] if text else "none"
@@ -48,7 +51,11 @@ def _compiler() -> str:
 
 def describe() -> dict[str, str]:
     """Return machine, versions and date."""
-    gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9 if hasattr(os, "sysconf") else float("nan")
+    gigabytes = (
+        os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+        if hasattr(os, "sysconf")
+        else float("nan")
+    )
     busy = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     return {
         "date": time.strftime("%Y-%m-%d %H:%M"),

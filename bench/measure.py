@@ -6,6 +6,7 @@ one round, then all do the next; ratios are taken within a round.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
 import subprocess
@@ -57,7 +58,9 @@ class Measurement:
     rounds: list[float] = field(default_factory=list)  # seconds per iteration
     megabytes: float = float("nan")
     megabytes_before: float = float("nan")
-    curve: list[tuple[int, float, float]] = field(default_factory=list)  # iterations, seconds, held-out RMSE
+    curve: list[tuple[int, float, float]] = field(
+        default_factory=list
+    )  # iterations, seconds, held-out error
 
     @property
     def seconds(self) -> float:
@@ -67,12 +70,24 @@ class Measurement:
     def best(self) -> tuple[int, float, float]:
         return min(self.curve, key=lambda point: point[2], default=(0, float("nan"), float("nan")))
 
-    def seconds_to(self, rmse: float) -> float:
-        """Return the time of the first point of the curve at or below an RMSE."""
-        return next((seconds for _, seconds, reached in self.curve if reached <= rmse), float("nan"))
+    def seconds_to(self, error: float) -> float:
+        """Return the time of the first point of the curve at or below a held-out error."""
+        return next(
+            (seconds for _, seconds, reached in self.curve if reached <= error), float("nan")
+        )
 
     def as_dict(self) -> dict[str, Any]:
-        names = ("key", "version", "error", "many", "rounds", "megabytes", "megabytes_before", "curve", "seconds")
+        names = (
+            "key",
+            "version",
+            "error",
+            "many",
+            "rounds",
+            "megabytes",
+            "megabytes_before",
+            "curve",
+            "seconds",
+        )
         return {
             "label": self.peer.label,
             "family": self.peer.family,
@@ -84,8 +99,15 @@ class Measurement:
 class Worker:
     """A peer's process."""
 
-    def __init__(self, key: str, path: Path, n_factors: int, n_threads: int, environments: Path,
-                 settings: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        key: str,
+        path: Path,
+        n_factors: int,
+        n_threads: int,
+        environments: Path,
+        settings: dict[str, Any],
+    ) -> None:
         module, _ = all_peers()[key]
         python = interpreter(module, environments)
         own = python == Path(sys.executable)
@@ -107,10 +129,8 @@ class Worker:
         return json.loads(line)
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        try:
+        with contextlib.suppress(BrokenPipeError):  # the process ended, which the answer reports
             self.process.stdin.write(json.dumps(request) + "\n")
-        except BrokenPipeError:
-            pass  # the process's end, which the answer reports
         return self.answer()
 
     def end(self) -> None:
@@ -126,7 +146,12 @@ def _say(text: str) -> None:
 
 
 def run(
-    keys: list[str], path: Path, n_factors: int, n_threads: int, plan: Plan, environments: Path,
+    keys: list[str],
+    path: Path,
+    n_factors: int,
+    n_threads: int,
+    plan: Plan,
+    environments: Path,
     settings: dict[str, Any] | None = None,
 ) -> list[Measurement]:
     """Measure peers on one data set with one number of factors; `settings` go before their own."""
@@ -166,11 +191,15 @@ def run(
             expected = result.seconds * n_iter
             if spent + expected > plan.curve_seconds:
                 break
-            seconds = min(worker.ask(fit=n_iter)["seconds"] for _ in range(2 if expected < 1 else 1))
+            seconds = min(
+                worker.ask(fit=n_iter)["seconds"] for _ in range(2 if expected < 1 else 1)
+            )
             spent += 2 * seconds if expected < 1 else seconds
-            rmse = worker.ask(rmse=True)["rmse"]
-            since_best = 0 if rmse < result.best[2] * (1 - _BETTER) or not result.curve else since_best + 1
-            result.curve.append((n_iter, seconds, rmse))
+            error = worker.ask(error=True)["error"]
+            since_best = (
+                0 if error < result.best[2] * (1 - _BETTER) or not result.curve else since_best + 1
+            )
+            result.curve.append((n_iter, seconds, error))
             if since_best == _PATIENCE:
                 break
 

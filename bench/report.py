@@ -11,7 +11,7 @@ from measure import Measurement, ratios
 
 __all__ = ["peers_picture", "peers_table", "write_json", "write_text"]
 
-_OWN_BEST = 1.001  # within 0.1 % of a library's own best RMSE
+_OWN_BEST = 1.001  # within 0.1 % of a library's own best error
 
 
 def write_text(path: Path, text: str) -> str:
@@ -45,25 +45,33 @@ def _shown(value: float, digits: int = 3) -> str:
     return f"{value:.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
 
 
-def common_rmse(results: list[Measurement]) -> float:
-    """Return the smallest RMSE that all reach."""
+def common_error(results: list[Measurement]) -> float:
+    """Return the smallest held-out error that all reach."""
     return max((result.best[2] for result in results if result.curve), default=math.nan)
 
 
 def peers_table(
-    results: list[Measurement], own: dict[str, Measurement | None], work: dict[str, float]
+    results: list[Measurement],
+    own: dict[str, Measurement | None],
+    work: dict[str, float],
+    error: str,
 ) -> str:
-    """Return the Markdown table of one data set and number of factors; `own` are cymf's, by family."""
-    target = common_rmse(results)
+    """Return the Markdown table of one data set and number of factors.
+
+    `own` are cymf's measurements and `work` the flops of an iteration, both by family; `error` names the held-out error.
+    """
+    target = common_error(results)
     lines = [
-        "| library | kind | s/iteration | × cymf (range) | GFLOP/s by the textbook | best held-out RMSE (iterations) "
-        f"| s to own best + 0.1 % | s to RMSE {target:.4f} | peak MB (over data) |",
+        f"| library | kind | s/iteration | × cymf (range) | GFLOP/s by the textbook | best held-out {error} (iterations) "
+        f"| s to own best + 0.1 % | s to {error} {target:.4f} | peak MB (over data) |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for result in results:
         label, family = result.peer.label, result.peer.family
         if result.error:
-            lines.append(f"| {label} | {family} | not measured: {result.error.split(';')[0]} | | | | | | |")
+            lines.append(
+                f"| {label} | {family} | not measured: {result.error.split(';')[0]} | | | | | | |"
+            )
             continue
         ratio = ""
         origin = own.get(family)
@@ -76,7 +84,7 @@ def peers_table(
         memory = f"{result.megabytes:.0f} (+{result.megabytes - result.megabytes_before:.0f})"
         lines.append(
             f"| {label} | {family} | {_shown(result.seconds)} | {ratio} "
-            f"| {_shown(work[family] / result.seconds / 1e9)} "
+            f"| {_shown(work.get(family, math.nan) / result.seconds / 1e9)} "
             f"| {f'{best:.4f} ({n_iter})' if result.curve else ''} "
             f"| {_shown(result.seconds_to(best * _OWN_BEST))} | {_shown(result.seconds_to(target))} "
             f"| {memory if math.isfinite(result.megabytes) else ''} |"
@@ -84,8 +92,8 @@ def peers_table(
     return "\n".join(lines)
 
 
-def peers_picture(results: list[Measurement], title: str, path: Path) -> None:
-    """Draw seconds per iteration, and held-out RMSE over seconds."""
+def peers_picture(results: list[Measurement], title: str, error: str, path: Path) -> None:
+    """Draw seconds per iteration, and the held-out error over seconds."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -101,15 +109,17 @@ def peers_picture(results: list[Measurement], title: str, path: Path) -> None:
     bars.set(xscale="log", xlabel="seconds per iteration")
     for result in measured:
         if result.curve:
-            _, seconds, rmse = zip(*result.curve, strict=True)
-            curves.plot(seconds, rmse, marker=".", color=colors[result.key], label=result.peer.label)
-    target = common_rmse(measured)
+            _, seconds, reached = zip(*result.curve, strict=True)
+            curves.plot(
+                seconds, reached, marker=".", color=colors[result.key], label=result.peer.label
+            )
+    target = common_error(measured)
     if math.isfinite(target):
         bests = [result.best[2] for result in measured if result.curve]
         curves.axhline(target, color="0.6", linewidth=1)
         spread = max(target - min(bests), 0.005 * target)
         curves.set_ylim(min(bests) - 0.2 * spread, target + 2 * spread)
-        curves.set(xscale="log", xlabel="seconds from fit()", ylabel="held-out RMSE")
+        curves.set(xscale="log", xlabel="seconds from fit()", ylabel=f"held-out {error}")
         curves.legend(fontsize=8)
     figure.suptitle(title)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-from data import DEFAULT_CACHE
-
 import cymf._kernels
+import numpy as np
+
+from data import DEFAULT_CACHE
 
 __all__ = ["best_level", "load_runner", "peaks", "time_kernel"]
 
@@ -34,7 +34,9 @@ def _setup_tables() -> tuple[dict[str, Any], dict[str, Any]]:
     kept = [
         node
         for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in wanted
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id in wanted
     ]
     import platform
     import sys
@@ -51,7 +53,12 @@ def load_runner(level: str, folder: Path = DEFAULT_CACHE) -> ModuleType:
     name = f"kernel_runner_{level}"
     includes = ["micro_kernels", "als", "gradient_descent", "sgd", "kernel_runner"]
     lines = [f'include "{include}.pxi"\n' for include in includes]
-    sources = [*sorted(_KERNELS.glob("*.pxi")), *sorted(_KERNELS.glob("*.h")), _HERE / "peaks.h", _HERE / "kernel_runner.pxi"]
+    sources = [
+        *sorted(_KERNELS.glob("*.pxi")),
+        *sorted(_KERNELS.glob("*.h")),
+        _HERE / "peaks.h",
+        _HERE / "kernel_runner.pxi",
+    ]
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     options = [*flags["all"], *flags["kernels"], *flags[level], "-fPIC", "-shared", "-w"]
@@ -68,17 +75,27 @@ def load_runner(level: str, folder: Path = DEFAULT_CACHE) -> ModuleType:
         module.write_text("".join(lines))
         c_file = module.with_suffix(".c")
         given = CompilationOptions(
-            include_path=[str(_KERNELS), str(_HERE)], compiler_directives=directives, output_file=str(c_file)
+            include_path=[str(_KERNELS), str(_HERE)],
+            compiler_directives=directives,
+            output_file=str(c_file),
         )
         if compile_single(str(module), given, full_module_name=name).num_errors:
             raise RuntimeError(f"Cython could not translate {module}; see its messages above")
         paths = [sysconfig.get_path("include"), str(_KERNELS), str(_HERE)]
         unfinished = target.with_suffix(".part")
-        command = [*compiler, *options, *(f"-I{path}" for path in paths), str(c_file), "-o", str(unfinished)]
+        command = [
+            *compiler,
+            *options,
+            *(f"-I{path}" for path in paths),
+            str(c_file),
+            "-o",
+            str(unfinished),
+        ]
         subprocess.run(command, check=True)
         unfinished.rename(target)
     spec = importlib.util.spec_from_file_location(name, target)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     runner = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(runner)
     return runner
@@ -100,7 +117,6 @@ def time_kernel(call: Callable[[int, np.ndarray], Any], samples: int = 9) -> np.
     return seconds
 
 
-
 @cache
 def peaks(level: str) -> dict[str, float]:
     """Measure what one core can do: GFLOP/s of multiply-adds, GB/s of reading and of the triad.
@@ -113,7 +129,12 @@ def peaks(level: str) -> dict[str, float]:
         seconds = np.empty(15)
         flops = runner.time_fma(single, 1_000_000, seconds)
         found[name] = float(flops / seconds.min() / 1e9)
-    for name, kilobytes in (("read_L1", 16), ("read_L2", 256), ("read_L3", 4096), ("read_memory", 262144)):
+    for name, kilobytes in (
+        ("read_L1", 16),
+        ("read_L2", 256),
+        ("read_L3", 4096),
+        ("read_memory", 262144),
+    ):
         x = np.zeros(kilobytes * 256, np.float32)
         seconds = time_kernel(lambda n, s, x=x: runner.time_read(x, n, s))
         found[name] = float(x.nbytes / seconds.min() / 1e9)

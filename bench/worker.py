@@ -2,13 +2,14 @@
 
     python worker.py KEY FILE N_FACTORS N_THREADS SETTINGS
 
-SETTINGS are JSON that goes before the peer's own. It answers {"ready": …} once the data are converted; then {"fit": n_iter}
-with {"seconds": …}, and {"rmse": true} with the held-out RMSE of the last fit. What the library prints goes to
-standard error.
+SETTINGS are JSON that goes before the peer's own. It answers {"ready": …} once the data are converted; then
+{"fit": n_iter} with {"seconds": …}, and {"error": true} with the held-out error of the last fit: RMSE, or 1 - recall@20. What the
+library prints goes to standard error.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -17,6 +18,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from adapters import all_peers
 from data import Split
@@ -33,10 +35,14 @@ def resident_megabytes() -> tuple[float, float]:
 
 def forget_peak() -> None:
     """Let the peak start anew from the memory in use."""
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
+
+
+def held_out_error(training: Any, split: Split) -> float:
+    if hasattr(training, "factors"):
+        return split.missed(*training.factors())
+    return split.rmse(training.predict(split.test_users, split.test_items))
 
 
 def main() -> None:
@@ -47,7 +53,9 @@ def main() -> None:
     module, peer = all_peers()[key]
     peer = replace(peer, settings={**peer.settings, **json.loads(settings)})
     split = Split.load(path)
-    training = importlib.import_module(f"adapters.{module}").train(split, peer, int(n_factors), int(n_threads))
+    training = importlib.import_module(f"adapters.{module}").train(
+        split, peer, int(n_factors), int(n_threads)
+    )
     print(json.dumps({"ready": True, "version": training.version}), file=answers)
     for line in sys.stdin:
         request = json.loads(line)
@@ -60,7 +68,7 @@ def main() -> None:
             _, peak = resident_megabytes()
             answer = {"seconds": seconds, "megabytes": peak, "megabytes_before": before}
         else:
-            answer = {"rmse": split.rmse(training.predict(split.test_users, split.test_items))}
+            answer = {"error": held_out_error(training, split)}
         print(json.dumps(answer), file=answers)
 
 

@@ -6,7 +6,8 @@ An adapter module has
     REQUIREMENTS    what `pip install` gets, one call after the other; empty for cymf itself
     train           class; train(data, peer, n_factors, n_threads) converts the data to what the library wants, then
         .fit(n_iter)                trains from the start; only this is timed
-        .predict(users, items)      predicts pairs of row numbers by the last fit
+        .predict(users, items)      predicts pairs of row numbers by the last fit; or, for implicit feedback,
+        .factors()                  returns the last fit's user and item factors
 
 and may have `build(environment)`, called once after installation, and VARIABLES, environment variables of its process.
 The libraries themselves are imported inside `train`, because the runner reads these modules too.
@@ -20,7 +21,17 @@ from typing import Any
 
 __all__ = ["MODULES", "Peer", "all_peers"]
 
-MODULES = ("cymf_itself", "lenskit", "cmfrec", "libmf", "surprise", "cornac", "spark")
+MODULES = (
+    "cymf_itself",
+    "lenskit",
+    "cmfrec",
+    "libmf",
+    "surprise",
+    "cornac",
+    "spark",
+    "implicit",
+    "irspack",
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,7 @@ class Peer:
     label : str
         What tables say.
     family : str
-        "ALS" or "SGD": which of cymf's estimators it is compared with.
+        "ALS" or "SGD": which of cymf's estimators it is compared with; "implicit": runs on implicit feedback only.
     settings : dict
         What its adapter hands to the library, beside sizes.
     sweep : (str, tuple of float)

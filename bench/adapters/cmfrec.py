@@ -7,11 +7,23 @@ import numpy as np
 from adapters import Peer
 
 # From source: its build uses all instructions of the processor at hand.
-REQUIREMENTS = (("numpy>=2", "scipy", "pandas", "threadpoolctl"), ("--no-binary", "cmfrec", "cmfrec>=3.5.1"))
+REQUIREMENTS = (
+    ("numpy>=2", "scipy", "pandas", "threadpoolctl"),
+    ("--no-binary", "cmfrec", "cmfrec>=3.5.1"),
+)
 _SWEEP = ("lambda_", (2.5, 5.0, 10.0, 20.0, 40.0))
 PEERS = {
-    "cmfrec-cholesky": Peer("cmfrec, Cholesky", "ALS", {"use_cg": False, "lambda_": 10.0}, sweep=_SWEEP, quick=True),
-    "cmfrec-cg": Peer("cmfrec, CG", "ALS", {"use_cg": True, "lambda_": 10.0}, sweep=_SWEEP, quick=True, note="inexact solves"),
+    "cmfrec-cholesky": Peer(
+        "cmfrec, Cholesky", "ALS", {"use_cg": False, "lambda_": 10.0}, sweep=_SWEEP, quick=True
+    ),
+    "cmfrec-cg": Peer(
+        "cmfrec, CG",
+        "ALS",
+        {"use_cg": True, "lambda_": 10.0},
+        sweep=_SWEEP,
+        quick=True,
+        note="inexact solves",
+    ),
 }
 
 

@@ -25,10 +25,19 @@ class train:
 
         self.version = version("cornac")
         self.parameters = dict(
-            peer.settings, k=n_factors, num_threads=n_threads, use_bias=True, early_stop=False, verbose=False
+            peer.settings,
+            k=n_factors,
+            num_threads=n_threads,
+            use_bias=True,
+            early_stop=False,
+            verbose=False,
         )
         n_users, n_items = data.shape
-        cells = data.train_users.astype(int), data.train_items.astype(int), data.train_values.astype(float)
+        cells = (
+            data.train_users.astype(int),
+            data.train_items.astype(int),
+            data.train_values.astype(float),
+        )
         identity = [OrderedDict((i, i) for i in range(n)) for n in (n_users, n_items)]
         self.data = Dataset(n_users, n_items, *identity, cells)
 

@@ -25,7 +25,9 @@ class train:
         self.version = f"{cymf.__version__}, SIMD level {cymf._kernels.simd_level()}"
         settings = dict(peer.settings)
         self.estimator = getattr(cymf, settings.pop("estimator"))
-        self.parameters = dict(settings, n_factors=n_factors, n_threads=n_threads, store_ratings=False)
+        self.parameters = dict(
+            settings, n_factors=n_factors, n_threads=n_threads, store_ratings=False
+        )
         self.ratings = cymf.Ratings.from_triplets(
             data.train_users, data.train_items, data.train_values, shape=data.shape
         )

@@ -8,7 +8,16 @@ from adapters import Peer
 
 REQUIREMENTS = (("scikit-surprise>=1.1.4", "pandas"),)
 _SWEEP = ("reg_all", (0.01, 0.02, 0.04, 0.08, 0.16))
-PEERS = {"surprise": Peer("Surprise SVD", "SGD", {"reg_all": 0.02, "lr_all": 0.005}, _SWEEP, quick=True, note="one thread only")}
+PEERS = {
+    "surprise": Peer(
+        "Surprise SVD",
+        "SGD",
+        {"reg_all": 0.02, "lr_all": 0.005},
+        _SWEEP,
+        quick=True,
+        note="one thread only",
+    )
+}
 
 
 class train:
