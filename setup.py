@@ -13,7 +13,9 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("CYMF_DEBUG") == "1"
-X86 = platform.machine().lower() in {"x86_64", "amd64"} or "x86_64" in os.environ.get("ARCHFLAGS", "")
+X86 = platform.machine().lower() in {"x86_64", "amd64"} or "x86_64" in os.environ.get(
+    "ARCHFLAGS", ""
+)
 if "arm64" in os.environ.get("ARCHFLAGS", ""):
     X86 = False
 
@@ -24,7 +26,15 @@ FLAGS = {
         "kernels": ["-fno-math-errno", "-ffp-contract=fast"],
         "baseline": [],
         "v3": ["-mavx2", "-mfma", "-mbmi2"],
-        "v4": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mbmi2", "-mprefer-vector-width=512"],
+        "v4": [
+            "-mavx512f",
+            "-mavx512bw",
+            "-mavx512dq",
+            "-mavx512vl",
+            "-mfma",
+            "-mbmi2",
+            "-mprefer-vector-width=512",
+        ],
     },
     "msvc": {
         "all": ["/std:c11", "/Od" if DEBUG else "/O2"],
@@ -83,6 +93,8 @@ def extension(module: str) -> Extension:
 
 
 setup(
-    ext_modules=cythonize([extension(module) for module in MODULES], compiler_directives=DIRECTIVES),
+    ext_modules=cythonize(
+        [extension(module) for module in MODULES], compiler_directives=DIRECTIVES
+    ),
     cmdclass={"build_ext": BuildWithLevels},
 )

@@ -1,6 +1,6 @@
 """cymf: matrix factorization of the ratings that exist, and prediction of those that do not."""
 
-from cymf import evaluation
+from cymf import datasets, evaluation
 from cymf._errors import (
     ConvergenceWarning,
     DivergenceError,
@@ -13,6 +13,7 @@ from cymf._training import Iteration
 from cymf._version import __version__
 from cymf.als import ALS
 from cymf.gradient_descent import GradientDescent
+from cymf.presets import presets
 from cymf.ratings import Ratings
 from cymf.sgd import SGD
 
@@ -22,8 +23,10 @@ __all__ = [
     "GradientDescent",
     "Ratings",
     "Iteration",
+    "datasets",
     "evaluation",
     "load",
+    "presets",
     "ConvergenceWarning",
     "DivergenceError",
     "ModelFileError",

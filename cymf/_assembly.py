@@ -165,7 +165,15 @@ def _in_storage_order(
         )
         value_range = check_finite(values, "ratings", lambda k: f"the {duplicates} of duplicates")
     return RatingArrays(
-        rows.indptr, rows.indices, values, weights, timestamps, rows.order, shape, *ids, value_range
+        rows.indptr,
+        np.ascontiguousarray(rows.indices),
+        np.ascontiguousarray(values),
+        None if weights is None else np.ascontiguousarray(weights),
+        None if timestamps is None else np.ascontiguousarray(timestamps),
+        rows.order,
+        shape,
+        *ids,
+        value_range,
     )
 
 

@@ -24,14 +24,17 @@ def id_column(values: Any, what: str) -> Any:
     Categorical and dictionary columns keep their codes, and strings are numbered chunk by chunk,
     so no column is ever expanded into one Python object per entry.
     """
+    if isinstance(values, Coded):
+        return values
     series = _as_series(values)
     if series is None:
-        return values
+        return _sized(values, what)
     import narwhals.stable.v1 as nw
 
     _reject_nulls(series, what)
-    if series.dtype in (nw.Categorical, nw.Enum):
-        return _coded(series)
+    library = type(series.to_native()).__module__.partition(".")[0]
+    if series.dtype in (nw.Categorical, nw.Enum) and library in _CODED:
+        return _CODED[library](series.to_native())
     if series.dtype.is_numeric():
         return series.to_numpy()
     encoder = IdEncoder()
@@ -46,11 +49,24 @@ def number_column(values: Any, what: str) -> NDArray[Any]:
     reject_masked(values, what)
     series = _as_series(values)
     if series is None:
-        if not hasattr(values, "__array__") and not isinstance(values, (list, tuple)):
-            values = list(values)
-        return np.asarray(values)
+        array = np.asarray(_sized(values, what))
+        if array.ndim != 1:
+            raise ValueError(f"{what} must be 1-D, one per rating; given shape {array.shape}")
+        return array
     _reject_nulls(series, what)
     return np.asarray(series.to_numpy())
+
+
+def _sized(values: Any, what: str) -> Any:
+    """A sequence of the values: iterators and the like are run through once."""
+    if isinstance(values, (list, tuple, str, bytes)) or getattr(values, "ndim", False):
+        return values
+    try:
+        return list(values)
+    except TypeError:
+        raise TypeError(
+            f"{what} must be a sequence, one entry per rating; given {values!r}"
+        ) from None
 
 
 def _as_series(values: Any) -> nw.Series[Any] | None:
@@ -64,8 +80,11 @@ def _as_series(values: Any) -> nw.Series[Any] | None:
 
         if isinstance(values, pa.Array):
             values = pa.chunked_array([values])
-    series = nw.from_native(values, series_only=True, pass_through=True)
-    return series if isinstance(series, nw.Series) else None
+    try:
+        series: nw.Series[Any] = nw.from_native(values, series_only=True)
+    except TypeError:  # no column of a table library
+        return None
+    return series
 
 
 def _reject_nulls(series: nw.Series[Any], what: str) -> None:
@@ -77,18 +96,21 @@ def _reject_nulls(series: nw.Series[Any], what: str) -> None:
         )
 
 
-def _coded(series: nw.Series[Any]) -> Coded:
-    native = series.to_native()
-    if series.implementation.is_pandas():
-        return Coded(native.cat.codes.to_numpy(), native.cat.categories.to_numpy())
-    if series.implementation.is_pyarrow():
-        column = native.unify_dictionaries().combine_chunks()
-        return Coded(column.indices.to_numpy(), column.dictionary.to_numpy(zero_copy_only=False))
-    if series.implementation.is_polars():
-        codes = native.to_physical().to_numpy()
-        distinct = native.unique()
-        labels = object_array([""]).repeat(int(codes.max(initial=-1)) + 1)
-        labels[distinct.to_physical().to_numpy()] = object_array(distinct.cast(str).to_list())
-        return Coded(codes, labels)
-    encoder = IdEncoder()
-    return Coded(encoder.encode(series.to_list()), encoder.labels())
+def _pandas_codes(column: Any) -> Coded:
+    return Coded(column.cat.codes.to_numpy(), column.cat.categories.to_numpy())
+
+
+def _polars_codes(column: Any) -> Coded:
+    distinct = column.unique()
+    numbers = distinct.to_physical().to_numpy()  # may have gaps: categories are shared by columns
+    labels = np.zeros(int(numbers.max()) + 1 if len(numbers) else 0, dtype=object)
+    labels[numbers] = object_array(distinct.cast(str).to_list())
+    return Coded(column.to_physical().to_numpy(), labels)
+
+
+def _arrow_codes(column: Any) -> Coded:
+    whole = column.unify_dictionaries().combine_chunks()
+    return Coded(whole.indices.to_numpy(), whole.dictionary.to_numpy(zero_copy_only=False))
+
+
+_CODED = {"pandas": _pandas_codes, "polars": _polars_codes, "pyarrow": _arrow_codes}

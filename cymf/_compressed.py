@@ -133,7 +133,7 @@ def join_duplicates(
                 weighted = np.add.reduceat(weights * exact, first)
                 np.divide(weighted, total, out=joined, where=total > 0)
         joined[size == 1] = exact[first[size == 1]]  # untouched, to the last bit
-        values = joined.astype(values.dtype, copy=False)
+        values = joined
         if weights is not None:
             weights = np.add.reduceat(weights, first, dtype=np.float64) / size
         if timestamps is not None:

@@ -20,7 +20,9 @@ __all__ = ["SCHEDULES", "Epochs", "LearningRate"]
 
 SCHEDULES = ("exponential", "constant", "inverse_scaling", "adagrad", "adagrad_row")
 _STEP_RULES = {"adagrad_row": 1, "adagrad": 2}  # of the kernel; all other schedules are plain steps
-_IMPLAUSIBLE = 100.0  # squared errors so many times the largest squared rating: training has exploded
+_IMPLAUSIBLE = (
+    100.0  # squared errors so many times the largest squared rating: training has exploded
+)
 _MOST_HALVINGS = 40
 
 
@@ -49,7 +51,9 @@ class LearningRate:
         return cls(
             check_number("learning_rate", model.learning_rate, positive=True),
             schedule,
-            check_number("decay", model.decay, maximum=1 if schedule == "exponential" else math.inf),
+            check_number(
+                "decay", model.decay, maximum=1 if schedule == "exponential" else math.inf
+            ),
         )
 
     @property
@@ -107,7 +111,8 @@ class Epochs:
         self._generator = generator
         self._back_off = back_off
         self._halvings = 0
-        self._strata = Strata.of(problem.users, problem.items, generator)
+        row_bytes = start.width * problem.dtype.itemsize
+        self._strata = Strata.of(problem.users, problem.items, row_bytes, generator)
         self._orders = self._strata.user_stripes.order, self._strata.item_stripes.order
         self.working = start.like()
         _copy_rows(start, self.working, self._orders, gather=True)
@@ -130,7 +135,9 @@ class Epochs:
             return nothing, nothing
         columns = 2 if rule == 1 else n_factors + 1
         result = []
-        for name, order in zip(("user_gradient_sums", "item_gradient_sums"), self._orders, strict=True):
+        for name, order in zip(
+            ("user_gradient_sums", "item_gradient_sums"), self._orders, strict=True
+        ):
             sums = np.ones((len(order), columns), self.problem.dtype)
             old = known.get(name)
             if old is not None and old.shape[1] == columns:

@@ -59,7 +59,9 @@ class FitSettings:
             use_bias=check_flag("use_bias", model.use_bias),
             max_iter=check_integer("max_iter", model.max_iter, 1),
             init_std=check_number("init_std", model.init_std, positive=True),
-            patience=None if model.patience is None else check_integer("patience", model.patience, 1),
+            patience=None
+            if model.patience is None
+            else check_integer("patience", model.patience, 1),
             track_objective=check_flag("track_objective", getattr(model, "track_objective", True)),
             store_ratings=check_flag("store_ratings", model.store_ratings),
             generator=random_generator(model.random_state),

@@ -55,7 +55,9 @@ class Factors:
 
     def _view(self, flat: np.ndarray) -> None:
         n_users, n_items = self._shape
-        ends = np.cumsum([n_users * self.width, n_items * self.width, n_users if self.use_bias else 0])
+        ends = np.cumsum(
+            [n_users * self.width, n_items * self.width, n_users if self.use_bias else 0]
+        )
         user, item, self.user_bias, self.item_bias = np.split(flat, ends)
         self.user = user.reshape(n_users, self.width)
         self.item = item.reshape(n_items, self.width)
@@ -83,7 +85,12 @@ class Factors:
 
 
 def _extended(
-    factors: np.ndarray, bias: np.ndarray, n_factors: int, rows: slice, columns: tuple[float, ...], slot: int
+    factors: np.ndarray,
+    bias: np.ndarray,
+    n_factors: int,
+    rows: slice,
+    columns: tuple[float, ...],
+    slot: int,
 ) -> np.ndarray:
     """Return float64 rows [factors, columns] with the bias added to column `slot` of the latter."""
     block = factors[rows, :n_factors]

@@ -71,7 +71,7 @@ class Fitted(Parameterized):
 
     @property
     def global_mean_(self) -> float:
-        """The mean μ that predictions start from."""
+        """The mean μ that predictions start from; 0 in a model without biases."""
         return self._fitted().global_mean
 
     @property
@@ -83,3 +83,8 @@ class Fitted(Parameterized):
     def n_iter_(self) -> int:
         """Finished iterations."""
         return self._fitted().n_iter
+
+    @property
+    def stop_reason_(self) -> str:
+        """Why training ended: "max_iter", "tol", "patience", "callback", "interrupted", "stalled"."""
+        return self._fitted().stop_reason

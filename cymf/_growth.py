@@ -39,14 +39,21 @@ class Growth:
 
 def grow(state: FittedState, ratings: Ratings) -> Growth:
     """Number the users and items of a model and of new ratings together."""
-    users, user_ids, n_users = _joined(ratings.users, ratings.user_ids, state.user_ids, state.n_users, ratings.n_users)
-    items, item_ids, n_items = _joined(ratings.items, ratings.item_ids, state.item_ids, state.n_items, ratings.n_items)
+    users, user_ids, n_users = _joined(
+        ratings.users, ratings.user_ids, state.user_ids, state.n_users, ratings.n_users
+    )
+    items, item_ids, n_items = _joined(
+        ratings.items, ratings.item_ids, state.item_ids, state.n_items, ratings.n_items
+    )
     shape = n_users, n_items
     new = _of_rows(users, items, ratings.values, ratings.weights, shape, user_ids, item_ids)
     if state.ratings is None:
         counts = [
             np.pad(old, (0, n - len(old))) + np.bincount(rows, minlength=n)
-            for old, rows, n in ((state.user_counts, users, n_users), (state.item_counts, items, n_items))
+            for old, rows, n in (
+                (state.user_counts, users, n_users),
+                (state.item_counts, items, n_items),
+            )
         ]
         return Growth(new, None, counts[0], counts[1])
     old = state.ratings

@@ -72,7 +72,7 @@ class IdMap:
         return len(self._ids)
 
     def __repr__(self) -> str:
-        kind = "integers" if self._is_int else "strings"
+        kind = ("integer" if self._is_int else "string") + ("" if len(self) == 1 else "s")
         first = ", ".join(repr(i) for i in self._ids[:3].tolist())
         return f"<IdMap of {len(self)} {kind}: {first}{', …' if len(self) > 3 else ''}>"
 

@@ -35,8 +35,12 @@ def as_validation(validation: Any, ratings: Ratings) -> Validation | None:
     """Return held-out ratings under the row numbers of the training ratings."""
     if validation is None:
         return None
-    held_out = training_ratings(*validation) if isinstance(validation, tuple) else as_ratings(validation)
-    users, items, values, weights = held_out.align_to(ratings.user_ids, ratings.item_ids, ratings.shape)
+    held_out = (
+        training_ratings(*validation) if isinstance(validation, tuple) else as_ratings(validation)
+    )
+    users, items, values, weights = held_out.align_to(
+        ratings.user_ids, ratings.item_ids, ratings.shape
+    )
     rated_users, rated_items = ratings.user_counts > 0, ratings.item_counts > 0
     return Validation(
         np.where(rated_users[users], users, -1),
@@ -53,7 +57,10 @@ def start_from(init: Any, factors: Factors, problem: Problem) -> None:
     """
     k = factors.n_factors
     if isinstance(init, tuple) and len(init) == 2:
-        for name, given, target in (("user", init[0], factors.user), ("item", init[1], factors.item)):
+        for name, given, target in (
+            ("user", init[0], factors.user),
+            ("item", init[1], factors.item),
+        ):
             array = np.asarray(given)
             if array.shape != (len(target), k):
                 raise ValueError(
@@ -61,7 +68,9 @@ def start_from(init: Any, factors: Factors, problem: Problem) -> None:
                     f"(n_{name}s, n_factors)"
                 )
             if not np.isfinite(array).all():
-                raise ValueError(f"init's {name} factors hold NaN or infinity; expected finite numbers")
+                raise ValueError(
+                    f"init's {name} factors hold NaN or infinity; expected finite numbers"
+                )
             target[:, :k] = array
     else:
         state = init._fitted() if hasattr(init, "_fitted") else None
@@ -73,8 +82,22 @@ def start_from(init: Any, factors: Factors, problem: Problem) -> None:
             raise ValueError(f"init has {state.n_factors} factors; expected n_factors={k}")
         ratings = problem.ratings
         for ids, known, own, bias, target, target_bias in (
-            (ratings.user_ids, state.user_ids, state.user_factors, state.user_bias, factors.user, factors.user_bias),
-            (ratings.item_ids, state.item_ids, state.item_factors, state.item_bias, factors.item, factors.item_bias),
+            (
+                ratings.user_ids,
+                state.user_ids,
+                state.user_factors,
+                state.user_bias,
+                factors.user,
+                factors.user_bias,
+            ),
+            (
+                ratings.item_ids,
+                state.item_ids,
+                state.item_factors,
+                state.item_bias,
+                factors.item,
+                factors.item_bias,
+            ),
         ):
             wanted = np.arange(len(target)) if ids is None else ids.ids
             if known is not None:
@@ -82,7 +105,9 @@ def start_from(init: Any, factors: Factors, problem: Problem) -> None:
             elif ids is None:
                 rows = np.where(wanted < len(own), wanted, -1)
             else:
-                raise ValueError("init was trained on a matrix, these ratings have ids; expected the same kind of rows")
+                raise ValueError(
+                    "init was trained on a matrix, these ratings have ids; expected the same kind of rows"
+                )
             found = rows >= 0
             target[found, :k] = own[rows[found]]
             if bias is not None and len(target_bias):

@@ -141,21 +141,21 @@ def _read_padded(X: Any) -> MatrixEntries:
 
 
 def _read_dense(X: Any, what: str) -> MatrixEntries:
-    if type(X).__module__.partition(".")[0] not in ("numpy", "builtins"):
+    if not isinstance(X, (np.ndarray, list, tuple)):
         raise TypeError(
             f"{what} must be a SciPy sparse matrix or a NumPy array; given "
             f"{type(X).__module__}.{type(X).__name__}. For a table with one rating a row use "
             f"Ratings.from_table; for a table that is itself the matrix pass its .to_numpy()"
         )
-    masked = isinstance(X, np.ma.MaskedArray)
-    array = np.ma.getdata(X) if masked else np.asarray(X)
+    masked = X if isinstance(X, np.ma.MaskedArray) else None
+    array = np.asarray(X) if masked is None else np.ma.getdata(masked)
     if array.ndim != 2:
         raise ValueError(
             f"{what} must be 2-D, users × items; given {array.ndim}-D, shape {array.shape}. For "
             f"columns of users, items and ratings use Ratings.from_triplets"
         )
     flat = _numbers(array.reshape(-1), what).reshape(array.shape)
-    observed = ~np.ma.getmaskarray(X) if masked else ~np.isnan(flat)
+    observed = ~np.isnan(flat) if masked is None else ~np.ma.getmaskarray(masked)
     shape = (int(array.shape[0]), int(array.shape[1]))
     indptr = np.zeros(shape[0] + 1, dtype=np.int64)
     np.cumsum(observed.sum(axis=1), out=indptr[1:])

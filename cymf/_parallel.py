@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Workers", "available_threads", "equal_work_chunks", "single_threaded_blas"]
 
-_SMALL_WORK = 2_000_000  # floating-point operations below which waking a thread costs more than it saves
+_SMALL_WORK = (
+    2_000_000  # floating-point operations below which waking a thread costs more than it saves
+)
 _CHUNKS = 256
 
 
@@ -114,9 +116,8 @@ class _BlasLimit:
             if self._users > 1:
                 return
             if self._controller is None:
-                from threadpoolctl import ThreadpoolController
-
                 import scipy.linalg.lapack  # noqa: F401  loads SciPy's BLAS, which the controller must see
+                from threadpoolctl import ThreadpoolController
 
                 self._controller = ThreadpoolController()
             self._limiter = self._controller.limit(limits=1, user_api="blas")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["predict_pairs", "similar_rows"]
 
+
 def predict_pairs(state: FittedState, user_index: np.ndarray, item_index: np.ndarray) -> np.ndarray:
     """Return μ + b_i + b_j + w_i · h_j for pairs of row numbers, in the dtype of the model.
 

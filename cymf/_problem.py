@@ -105,16 +105,28 @@ class Problem:
         weights = self.users.weights if len(self.users.weights) else None
         self.rating_mean = float(np.average(self.users.values.astype(np.float64), weights=weights))
         self.mean = self.rating_mean if use_bias else 0.0
-        self.total_weight = float(np.sum(weights, dtype=np.float64)) if weights is not None else float(ratings.nnz)
+        self.total_weight = (
+            float(np.sum(weights, dtype=np.float64)) if weights is not None else float(ratings.nnz)
+        )
 
     def _side(self, view: Any) -> Side:
         weights = np.zeros(0, self.dtype) if view.weights is None else view.weights
-        work_per_row = self.n_factors / 6 + 1  # a solve costs about as much as k/6 ratings' Gram matrix
-        return Side(view.indptr, view.indices, view.values, weights, equal_work_chunks(view.indptr, work_per_row))
+        work_per_row = (
+            self.n_factors / 6 + 1
+        )  # a solve costs about as much as k/6 ratings' Gram matrix
+        return Side(
+            view.indptr,
+            view.indices,
+            view.values,
+            weights,
+            equal_work_chunks(view.indptr, work_per_row),
+        )
 
     def zeros(self) -> Factors:
         """Return factors and biases of zero."""
-        return Factors(self.ratings.n_users, self.ratings.n_items, self.n_factors, self.use_bias, self.dtype)
+        return Factors(
+            self.ratings.n_users, self.ratings.n_items, self.n_factors, self.use_bias, self.dtype
+        )
 
     def random(self, generator: np.random.Generator, std: float) -> Factors:
         """Return normal factors of standard deviation `std`, zero for rows without ratings; biases of zero."""
@@ -172,7 +184,9 @@ class Problem:
         ):
             errors, penalties = np.zeros((2, len(side.chunks) - 1))
             inputs = *own, *other, *settings, *gradient
-            self.sweep(kernels.residual_gradient, side, inputs, (errors, penalties), 4.0 * self.n_factors)
+            self.sweep(
+                kernels.residual_gradient, side, inputs, (errors, penalties), 4.0 * self.n_factors
+            )
             squared = math.fsum(errors)  # both passes see the same residuals
             penalty += math.fsum(penalties)
         return 0.5 * (squared + penalty), squared

@@ -167,8 +167,8 @@ def observations(state: FittedState, X: Any, y: Any, sample_weight: Any) -> Obse
     if y is None:
         if sample_weight is not None:
             raise ValueError(
-                "sample_weight is given without y; expected the weights of a matrix or table "
-                "inside Ratings(weights=...)"
+                "sample_weight is given without y; expected pairs and y with it, or Ratings that "
+                "were made with weights"
             )
         users, items, values, weights = as_ratings(X).align_to(
             state.user_ids, state.item_ids, (state.n_users, state.n_items)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ __all__ = [
     "check_shape",
     "check_weights",
     "index_dtype",
+    "naive_utc",
 ]
 
 DUPLICATES = ("raise", "last", "first", "mean", "sum")
@@ -105,8 +107,6 @@ def as_numbers(array: NDArray[Any], what: str) -> NDArray[Any]:
     that is exact and float64 elsewhere.
     """
     kind = array.dtype.kind
-    if array.ndim != 1:
-        raise ValueError(f"{what} must be 1-D, one per rating; given shape {array.shape}")
     if kind == "f":
         wide = np.float32 if array.dtype.itemsize <= 4 else np.float64
         return array.astype(wide, copy=False)
@@ -157,11 +157,10 @@ def check_weights(weights: NDArray[Any], name_entry: Callable[[int], str]) -> No
 
 def as_timestamps(array: NDArray[Any], name_entry: Callable[[int], str]) -> NDArray[Any]:
     """Timestamps as int64, float64 or datetime64, none missing."""
-    if array.ndim != 1:
-        raise ValueError(f"timestamps must be 1-D, one per rating; given shape {array.shape}")
     if array.dtype.kind == "O":
+        moments = [naive_utc(t) if isinstance(t, datetime) else t for t in array.tolist()]
         try:
-            array = array.astype("datetime64[us]")
+            array = np.array(moments, dtype="datetime64[us]")
         except (TypeError, ValueError):
             raise TypeError(
                 f"timestamps must be numbers or datetimes; entry 0 is {array[0]!r}"
@@ -178,6 +177,11 @@ def as_timestamps(array: NDArray[Any], name_entry: Callable[[int], str]) -> NDAr
         first = int(np.flatnonzero(missing)[0])
         raise ValueError(f"timestamps: {name_entry(first)} is missing (NaT): drop it or date it")
     return array
+
+
+def naive_utc(moment: datetime) -> datetime:
+    """The same moment in UTC, without saying so; a moment without time zone stays as it is."""
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 def _is_number(value: object) -> bool:

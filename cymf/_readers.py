@@ -32,6 +32,8 @@ def read_file(
     choice = ColumnChoice(user, item, rating, weight, timestamp)
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
+    if path.suffix in (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z"):
+        raise ValueError(f"{path} is compressed: unpack it first")
     if path.suffix == ".npz":
         return _read_npz(path, choice)
     if path.suffix in (".parquet", ".pq"):
@@ -73,10 +75,10 @@ def read_table(
 
 def _read_npz(path: Path, choice: ColumnChoice) -> Any:
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it holds a single array")
-        with archive:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it holds a single array")
             names = archive.files
             if {"format", "shape", "data"} <= set(names):
                 if choice != ColumnChoice(AUTO, AUTO, AUTO, AUTO, AUTO):

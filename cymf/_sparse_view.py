@@ -45,8 +45,8 @@ def column_view(arrays: RatingArrays, dtype: np.dtype[Any], other: SparseView | 
 
 def read_only(array: Any) -> Any:
     """A view that nobody can write through; None stays None."""
-    if array is None:
-        return None
+    if array is None or not array.flags.writeable:
+        return array
     view = array.view()
     view.flags.writeable = False
     return view
@@ -62,7 +62,7 @@ def _in_dtype(
 def _cast(array: NDArray[Any], dtype: np.dtype[Any], what: str) -> NDArray[Any]:
     if dtype == np.float32 and array.dtype != dtype:
         largest = max(abs(float(array.min())), abs(float(array.max())))
-        if largest > np.finfo(np.float32).max:
+        if largest > float(np.finfo(np.float32).max):
             raise ValueError(
                 f"{what} up to {largest:.6g} do not fit in float32: use dtype='float64'"
             )

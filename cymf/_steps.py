@@ -78,7 +78,9 @@ class Descent:
         """Return the objective and Σ c e² at a point, and write its gradient."""
         return self.problem.gradient(at, gradient)
 
-    def search(self, start: Factors, value: float, gradient: Factors, sufficient: float) -> tuple[float, float] | None:
+    def search(
+        self, start: Factors, value: float, gradient: Factors, sufficient: float
+    ) -> tuple[float, float] | None:
         """Halve the rate until a step from `start` lowers the objective enough (Armijo); moves `x`.
 
         Returns the objective and Σ c e² there, with its gradient in `self.gradient`; None where rounding forbids.
@@ -116,7 +118,9 @@ def backtracking(descent: Descent) -> None:
     """x ← x − η ∇f(x), η doubled after every iteration and halved until the objective falls enough (Armijo)."""
     descent.rate = descent.rate or 1.0
     for _ in range(descent.max_iter):
-        found = descent.search(descent.x.copy(), descent.value, descent.gradient.copy(), _SUFFICIENT)
+        found = descent.search(
+            descent.x.copy(), descent.value, descent.gradient.copy(), _SUFFICIENT
+        )
         if found is None or descent.finished(*found):
             return
         descent.rate /= _SHRINK
@@ -190,9 +194,17 @@ def lbfgs(descent: Descent) -> None:
             stopped = True
             raise StopIteration
 
-    options = {"maxiter": descent.max_iter, "maxfun": 20 * descent.max_iter, "ftol": 0, "gtol": 0, "maxcor": 10}
+    options = {
+        "maxiter": descent.max_iter,
+        "maxfun": 20 * descent.max_iter,
+        "ftol": 0,
+        "gtol": 0,
+        "maxcor": 10,
+    }
     start = x.flat.astype(np.float64)
-    result = minimize(objective, start, jac=True, method="L-BFGS-B", callback=callback, options=options)
+    result = minimize(
+        objective, start, jac=True, method="L-BFGS-B", callback=callback, options=options
+    )
     descent.stalled = not stopped and result.nit < descent.max_iter
 
 

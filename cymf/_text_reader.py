@@ -11,7 +11,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from cymf._column_choice import ColumnChoice, Columns, Positions, locate_columns
 from cymf._id_columns import Coded, IdEncoder
+from cymf._ratings_checks import naive_utc
 
 __all__ = ["read_text"]
 
@@ -27,6 +28,7 @@ _LINES = 1 << 16  # read at once
 _QUOTING = (",", ";")  # separators whose fields may be quoted, as in CSV
 _STAND_IN = "\x1f"  # for separators of several characters, which the compiled reader lacks
 _NUMPY_TYPES = {"int": "i8", "float": "f8", "str": "O", "datetime": "O", "unused": "U1"}
+_MAX_INT64 = 2**63 - 1
 _INTEGER = re.compile(r"\s*(?:0|-?[1-9][0-9]{0,18})\s*")  # as str(int) writes it: nothing is lost
 _NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
 
@@ -103,11 +105,10 @@ class _LineReader:
             return
         if "timestamp" in self.places and "timestamp" not in self.kinds:
             self._meet_timestamp(lines, first)
-        if self._may_lose_digits(filled):
-            self._examine(lines, first)
+        careful = self._may_misread(filled)
         while True:
             try:
-                found = self._parse(filled)
+                found = self._parse(filled, careful)
                 break
             except ValueError as refusal:
                 if not self._examine(lines, first):
@@ -126,11 +127,12 @@ class _LineReader:
                 found[role] = Coded(found[role], self.encoders[role].labels())
         return Columns(*(found.get(role) for role in Positions._fields))
 
-    def _parse(self, lines: list[str]) -> dict[str, Any]:
+    def _parse(self, lines: list[str], careful: bool) -> dict[str, Any]:
         """Columns of lines that are not blank; ValueError if anything is wrong with them."""
-        kinds = ["unused"] * self.n_fields
+        types = [_NUMPY_TYPES["unused"]] * self.n_fields
         for role, at in self.places.items():
-            kinds[at] = self.kinds[role]
+            kind = self.kinds[role]
+            types[at] = _NUMPY_TYPES["str" if careful and kind == "int" else kind]
         separator: str | None = self.separator
         if separator == " ":
             separator = None
@@ -139,7 +141,7 @@ class _LineReader:
             separator = _STAND_IN
         records = np.loadtxt(
             lines,
-            dtype=[(f"{k}", _NUMPY_TYPES[kind]) for k, kind in enumerate(kinds)],
+            dtype=[(f"{k}", kind) for k, kind in enumerate(types)],
             delimiter=separator,
             comments=None,
             quotechar='"' if separator in _QUOTING else None,
@@ -155,6 +157,8 @@ class _LineReader:
                 if "" in ids:
                     raise ValueError(f"a {role} id is missing")
                 column = self.encoders[role].encode(ids)
+            elif kind == "int" and careful:
+                column = _plain_integers(column.tolist())
             elif kind == "datetime":
                 column = np.array([_moment(text) for text in column.tolist()], "datetime64[us]")
             elif kind == "float" and not np.isfinite(column).all():
@@ -162,11 +166,17 @@ class _LineReader:
             found[role] = np.array(column)  # not a view that keeps the whole record alive
         return found
 
-    def _may_lose_digits(self, lines: list[str]) -> bool:
-        """Whether some field may be an integer written with a needless 0 or +, such as 007."""
-        if self.kinds["user"] == self.kinds["item"] == "str":
+    def _may_misread(self, lines: list[str]) -> bool:
+        """Whether the compiled reader may take for an integer what is none, or loses a zero.
+
+        It reads 007 and +7 as 7, which as an id they are not, and takes some characters beyond
+        ASCII for digits.
+        """
+        if "int" not in self.kinds.values():
             return False
         text = "".join(("\n", *lines))
+        if not text.isascii():
+            return True
         leads = {"\n", self.separator, " ", "\t", '"'}
         return any(
             lead in text
@@ -239,9 +249,12 @@ class _LineReader:
 
 def _find_separator(line: str, path: Path) -> str:
     usual = {".csv": (",", ";", "\t"), ".tsv": ("\t",)}.get(path.suffix, ())
-    for separator in (*usual, "::", "\t", ",", ";", "|", " "):
-        if separator in line.strip():
+    present = [sep for sep in (*usual, "::", "\t", ",", ";", "|", " ") if sep in line.strip()]
+    for separator in present:
+        if len(_split(line, separator)) >= 3:
             return separator
+    if present:
+        return present[0]
     raise ValueError(
         f"{path}: cannot tell what separates the columns of {line.strip()[:80]!r}: give separator"
     )
@@ -256,7 +269,18 @@ def _split(line: str, separator: str) -> list[str]:
 
 
 def _is_integer(field: str) -> bool:
-    return bool(_INTEGER.fullmatch(field)) and abs(int(field)) <= np.iinfo(np.int64).max
+    return bool(_INTEGER.fullmatch(field)) and -_MAX_INT64 <= int(field) <= _MAX_INT64
+
+
+def _plain_integers(fields: list[str]) -> NDArray[np.int64]:
+    """Integers of fields that all are written as Python writes them; ValueError otherwise."""
+    numbers = list(map(int, fields))
+    if list(map(str, numbers)) != list(map(str.strip, fields)):
+        raise ValueError("an integer is written in an unusual way")
+    try:
+        return np.array(numbers, dtype=np.int64)
+    except OverflowError:
+        raise ValueError("an integer does not fit in 64 bits") from None
 
 
 def _is_finite(field: str) -> bool:
@@ -264,8 +288,7 @@ def _is_finite(field: str) -> bool:
 
 
 def _moment(field: str) -> datetime:
-    moment = datetime.fromisoformat(field.strip())
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    return naive_utc(datetime.fromisoformat(field.strip()))
 
 
 def _is_moment(field: str) -> bool:

@@ -3,16 +3,15 @@
 ``top_n`` selects from a block of scores; ``top_n_of_products`` makes the blocks, some rows of
 ``query_factors @ target_factors.T`` at a time, and is what `recommend` and `similar_*` stand on.
 
-How a block is searched: split a row's m scores into g groups and take each group's maximum. The
-n-th largest of these maxima is reached by at least n scores of the row, so no score below it can
-be among the n best. What passes that bound, a little more than n scores a row, is sorted. The
-cost is two passes over the block; ties at the border all pass the bound, so that they can be
-settled by index.
+How a block is searched: split a row's scores into groups of up to 16, a few left over, and take
+each group's maximum. The n-th largest of these maxima is reached by at least n scores of the row,
+so no score below it can be among the n best. What passes that bound, a little more than n scores
+a row, is sorted. The cost is two passes over the block; ties at the border all pass the bound, so
+that they can be settled by index.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -51,9 +50,10 @@ def top_n(scores: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     columns = np.full((n_rows, n), -1, np.int64)
     values = np.full((n_rows, n), np.nan, scores.dtype)
 
-    row, column = np.nonzero(scores >= _lower_bound(scores, n)[:, None])
+    passing = np.flatnonzero(scores >= _lower_bound(scores, n)[:, None])
+    row, column = np.divmod(passing, max(1, scores.shape[1]))
     score = scores[row, column]
-    order = np.lexsort((-score, row))  # stable: nonzero has put the columns in order
+    order = np.lexsort((-score, row))  # stable, and the columns are in order
     row, column, score = row[order], column[order], score[order]
 
     start = np.searchsorted(row, np.arange(n_rows))
@@ -68,15 +68,12 @@ def _lower_bound(scores: np.ndarray, n: int) -> np.ndarray:
     """Return a finite value per row that at least n scores reach, or that all finite ones do."""
     n_rows, n_columns = scores.shape
     lowest = np.finfo(scores.dtype).min
-    # At most the square root, so that fewer columns than groups are left over.
-    size = max(1, min(16, math.isqrt(n_columns), n_columns // (4 * n)))
+    size = max(1, min(16, n_columns // (4 * n)))
     n_groups = n_columns // size
     if n > n_groups:
         return np.full(n_rows, lowest, scores.dtype)
-    whole = n_groups * size
-    maxima = scores[:, :whole].reshape(n_rows, size, n_groups).max(axis=1)
-    rest = maxima[:, : n_columns - whole]
-    np.maximum(rest, scores[:, whole:], out=rest)
+    groups = scores[:, : n_groups * size].reshape(n_rows, size, n_groups)
+    maxima = groups.max(axis=1)
     nth = np.partition(maxima, n_groups - n, axis=1)[:, n_groups - n]
     return np.maximum(nth, lowest)
 

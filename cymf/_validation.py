@@ -25,13 +25,17 @@ __all__ = [
 def check_integer(name: str, value: Any, minimum: int) -> int:
     """Return `value` as an int that is at least `minimum`."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name}={value!r} is a {type(value).__name__}; expected an integer ≥ {minimum}")
+        raise TypeError(
+            f"{name}={value!r} is a {type(value).__name__}; expected an integer ≥ {minimum}"
+        )
     if value < minimum:
         raise ValueError(f"{name}={value!r} is too small; expected an integer ≥ {minimum}")
     return int(value)
 
 
-def check_number(name: str, value: Any, *, positive: bool = False, maximum: float = math.inf) -> float:
+def check_number(
+    name: str, value: Any, *, positive: bool = False, maximum: float = math.inf
+) -> float:
     """Return `value` as a finite float that is not negative, or is positive where that is asked."""
     expected = "a finite number " + ("> 0" if positive else "≥ 0")
     if maximum < math.inf:
@@ -54,7 +58,9 @@ def check_flag(name: str, value: Any) -> bool:
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """Return `value`, one of `choices`."""
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name}={value!r} is unknown; expected one of {', '.join(map(repr, choices))}")
+        raise ValueError(
+            f"{name}={value!r} is unknown; expected one of {', '.join(map(repr, choices))}"
+        )
     return value
 
 
@@ -82,7 +88,11 @@ def random_generator(value: Any) -> np.random.Generator:
         return np.random.default_rng(value)
     if isinstance(value, np.random.RandomState):
         return np.random.default_rng(value.randint(0, 2**31, 4))
-    if isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_)) and value >= 0:
+    if (
+        isinstance(value, numbers.Integral)
+        and not isinstance(value, (bool, np.bool_))
+        and value >= 0
+    ):
         return np.random.default_rng(int(value))
     raise ValueError(
         f"random_state={value!r} is no seed; expected an integer ≥ 0, a numpy Generator or RandomState, or None"

@@ -199,7 +199,9 @@ class RowSolver:
         self._kernels = _als_lapack if solver == "lapack" else kernels
         width = problem.zeros().width
         size = self._kernels.als_scratch_size(problem.n_factors, width)
-        self._scratch = [aligned_zeros(size, problem.dtype) for _ in range(problem.workers.n_threads)]
+        self._scratch = [
+            aligned_zeros(size, problem.dtype) for _ in range(problem.workers.n_threads)
+        ]
 
     def solve_users(self, factors: Factors) -> None:
         """Solve all users, the items fixed."""
@@ -221,8 +223,18 @@ class RowSolver:
         problem = self.problem
         status = np.zeros(len(solved[0]), np.int8)
         k = problem.n_factors
-        inputs = *fixed, *solved, k, problem.mean, problem.reg, problem.reg_bias, problem.reg_exponent
-        problem.sweep(self._kernels.als_half_sweep, side, inputs, (status,), k * (k + 1), self._scratch)
+        inputs = (
+            *fixed,
+            *solved,
+            k,
+            problem.mean,
+            problem.reg,
+            problem.reg_bias,
+            problem.reg_exponent,
+        )
+        problem.sweep(
+            self._kernels.als_half_sweep, side, inputs, (status,), k * (k + 1), self._scratch
+        )
         failed = np.flatnonzero(status)
         if len(failed):
             _als_lapack.als_minimum_norm_rows(

@@ -13,7 +13,6 @@ from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr
 
 from cymf._movielens import MovieLens, load_movielens
 from cymf.ratings import Ratings
@@ -265,6 +264,8 @@ def _expected_after_rounding(
 ) -> NDArray[np.float64]:
     if noise == 0:
         return np.clip(np.rint(truth), low, high)
+    from scipy.special import ndtr  # imported where used: scipy.special is slow to import
+
     expected = np.full(len(truth), float(low))
     for step in range(low, high):
         expected += ndtr((truth - step - 0.5) / noise)

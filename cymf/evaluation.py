@@ -151,10 +151,11 @@ def leave_latest_out(ratings: Ratings, k: int = 1) -> tuple[Ratings, Ratings]:
     --------
     >>> from cymf.ratings import Ratings
     >>> from cymf.evaluation import leave_latest_out
-    >>> ratings = Ratings.from_triplets("aab", [1, 2, 1], [5, 4, 3], timestamps=[20, 10, 30])
+    >>> users, items, times = [1, 1, 2], [7, 8, 7], [20, 10, 30]
+    >>> ratings = Ratings.from_triplets(users, items, [5, 4, 3], timestamps=times)
     >>> train, test = leave_latest_out(ratings)
     >>> test.to_triplets()[1].tolist()
-    [1]
+    [7]
     """
     _check_ratings(ratings)
     timestamps = _timestamps(ratings, "leave_latest_out")
@@ -198,10 +199,11 @@ def temporal_split(ratings: Ratings, test_size: float = 0.2) -> tuple[Ratings, R
     --------
     >>> from cymf.ratings import Ratings
     >>> from cymf.evaluation import temporal_split
-    >>> ratings = Ratings.from_triplets("abcd", "xyxy", [1, 2, 3, 4], timestamps=[7, 3, 9, 5])
+    >>> users, items, times = [1, 2, 3, 4], [5, 6, 5, 6], [70, 30, 90, 50]
+    >>> ratings = Ratings.from_triplets(users, items, [4, 4, 4, 4], timestamps=times)
     >>> train, test = temporal_split(ratings, test_size=0.5)
     >>> test.to_triplets()[0].tolist()
-    ['a', 'c']
+    [1, 3]
     """
     _check_ratings(ratings)
     timestamps = _timestamps(ratings, "temporal_split")

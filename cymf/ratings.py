@@ -33,9 +33,9 @@ class Ratings:
 
     Notes
     -----
-    Arrays are read-only and made without a copy where that is possible: float values of a SciPy
-    CSR matrix with sorted, unique indices, and its 32-bit indices, are used as they are. Do not
-    change such a matrix while its ratings are in use.
+    All arrays are read-only, and those given are not copied where they can be used as they are:
+    the indices and the float values of a SciPy CSR matrix with sorted, unique 32-bit indices, or
+    float columns that came sorted. Do not change such input while its ratings are in use.
 
     Examples
     --------
@@ -588,8 +588,7 @@ def as_ratings(X: Any) -> Ratings:
     """
     if isinstance(X, Ratings):
         return X
-    home = type(X).__module__.partition(".")[0]
-    if sparse.issparse(X) or home in ("numpy", "builtins"):
+    if sparse.issparse(X) or isinstance(X, (np.ndarray, list, tuple)):
         return Ratings.from_matrix(X)
     return Ratings.from_table(X)
 

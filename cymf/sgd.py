@@ -41,12 +41,12 @@ class SGD(MatrixFactorization):
     ----------
     n_factors : int, default 100
         Length of the factors w_i and h_j.
-    reg : float, default 0.06
+    reg : float, default 0.05
         λ, the penalty on factors.
     reg_bias : float or None, default None
         λ_b, the penalty on biases; None takes `reg`.
     reg_exponent : float, default 1
-        ν: 0 is the textbook's penalty, 1 scales it by the number of ratings, which makes every step's share the plain λ.
+        ν: 0 is the textbook's penalty, 1 scales it by the number of ratings, so that a step's share is the plain λ.
     use_bias : bool, default True
         Whether the model has the biases μ + b_i + b_j; without them it is A ≈ W H.
     learning_rate : float, default 0.02
@@ -55,14 +55,14 @@ class SGD(MatrixFactorization):
         How η falls. With epochs t = 0, 1, …: exponential η (1 − decay)^t; inverse scaling η / (1 + t)^decay; constant.
         AdaGrad divides η by the root of 1 plus the sum of squared gradients, of each coordinate or of each row (their
         mean over the row).
-    decay : float, default 0.04
+    decay : float, default 0.05
         The rate at which η falls, for "exponential" (below 1) and "inverse_scaling".
-    max_iter : int, default 35
+    max_iter : int, default 50
         Epochs.
     tol : float, default 0
         Training stops when an epoch lowers the training RMSE by at most ``tol`` times its value; 0 does all epochs.
-    init_std : float, default 0.1
-        Standard deviation of the random factors that training starts from.
+    init_std : float, default 0.005
+        Standard deviation of the random factors that training starts from; the smaller, the later they overfit.
     patience : int or None, default None
         With a validation set: stop after so many epochs without a better validation RMSE, and keep the best.
     on_divergence : {"raise", "back_off"}, default "raise"
@@ -93,7 +93,8 @@ class SGD(MatrixFactorization):
     >>> import cymf
     >>> nan = np.nan
     >>> A = np.array([[5, 4, 2, 3, 2], [nan, 5, 1, 4, nan], [4, nan, 1, 5, nan]])
-    >>> model = cymf.SGD(n_factors=2, learning_rate=0.05, max_iter=200).fit(A)
+    >>> parameters = {"reg": 0.01, "learning_rate": 0.05, "schedule": "constant", "max_iter": 200}
+    >>> model = cymf.SGD(n_factors=2, **parameters).fit(A)
     >>> bool(abs(model.predict(0, 0) - 5) < 0.5)
     True
     """
@@ -102,16 +103,16 @@ class SGD(MatrixFactorization):
         self,
         n_factors: int = 100,
         *,
-        reg: float = 0.06,
+        reg: float = 0.05,
         reg_bias: float | None = None,
         reg_exponent: float = 1.0,
         use_bias: bool = True,
         learning_rate: float = 0.02,
         schedule: str = "exponential",
-        decay: float = 0.04,
-        max_iter: int = 35,
+        decay: float = 0.05,
+        max_iter: int = 50,
         tol: float = 0.0,
-        init_std: float = 0.1,
+        init_std: float = 0.005,
         patience: int | None = None,
         on_divergence: str = "raise",
         track_objective: bool = False,
@@ -224,7 +225,10 @@ class SGD(MatrixFactorization):
         old = self._state
         growth = None
         if old is not None:
-            if old.n_factors != settings.n_factors or (old.user_bias is not None) != settings.use_bias:
+            if (
+                old.n_factors != settings.n_factors
+                or (old.user_bias is not None) != settings.use_bias
+            ):
                 raise ValueError(
                     f"the model was fitted with n_factors={old.n_factors} and "
                     f"use_bias={old.user_bias is not None}; expected the same parameters as then, or fit anew"
@@ -259,17 +263,26 @@ class SGD(MatrixFactorization):
                 user_counts=growth.user_counts,
                 item_counts=growth.item_counts,
                 ratings=growth.all if settings.store_ratings else None,
-                history={name: [*old.history[name], *values] for name, values in state.history.items()},
+                history={
+                    name: [*old.history[name], *values] for name, values in state.history.items()
+                },
                 n_iter=old.n_iter + state.n_iter,
             )
         self._publish(state)
         return self
 
     def _backs_off(self) -> bool:
-        return check_choice("on_divergence", self.on_divergence, ("raise", "back_off")) == "back_off"
+        return (
+            check_choice("on_divergence", self.on_divergence, ("raise", "back_off")) == "back_off"
+        )
 
     def _run(
-        self, settings: FitSettings, problem: Problem, loop: TrainingLoop, epochs: Epochs, tol: float
+        self,
+        settings: FitSettings,
+        problem: Problem,
+        loop: TrainingLoop,
+        epochs: Epochs,
+        tol: float,
     ) -> None:
         train_rmse = math.inf
 
@@ -282,7 +295,11 @@ class SGD(MatrixFactorization):
             if not settings.track_objective and problem.validation is None:
                 return math.nan, train_rmse, math.nan
             objective, exact_rmse, validation_rmse = settings.measure(problem, epochs.factors())
-            return objective, exact_rmse if settings.track_objective else train_rmse, validation_rmse
+            return (
+                objective,
+                exact_rmse if settings.track_objective else train_rmse,
+                validation_rmse,
+            )
 
         loop.run(step, measure, epochs.working)
 

@@ -11,12 +11,18 @@ import cymf
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 
+os.environ["PYTHONSAFEPATH"] = (
+    "1"  # nor may the source folder shadow it in the processes that tests start
+)
+
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Refuse to test the source folder where the installed package is meant (CYMF_REQUIRE_INSTALLED)."""
     package = Path(cymf.__file__).resolve().parent
     if os.environ.get("CYMF_REQUIRE_INSTALLED") and package.parent == _REPOSITORY:
-        pytest.exit(f"cymf was imported from the source folder {package}, not from an installation", 3)
+        pytest.exit(
+            f"cymf was imported from the source folder {package}, not from an installation", 3
+        )
 
 
 def pytest_report_header() -> str:

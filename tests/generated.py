@@ -1,14 +1,13 @@
-"""Generated ratings and factors for tests: ragged shapes, row lengths around the kernels' batch borders."""
+"""Generated ratings and factors: ragged shapes, row lengths around the kernels' batch borders."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 import numpy as np
+import reference
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-
-import reference
 
 # Gathered batches hold 32 rated rows (128 in the LAPACK path), gradients take four at a time.
 ROW_LENGTHS = (0, 0, 1, 1, 2, 3, 4, 5, 8, 13, 31, 32, 33, 64, 65, 100, 128, 129, 300)
@@ -77,7 +76,7 @@ def compressed_ratings(
     lengths: tuple[int, ...] = ROW_LENGTHS,
     max_rows: int = 8,
 ) -> Compressed:
-    """Rows of the given lengths over a column side that has at least one empty column now and then."""
+    """Rows of the given lengths; now and then some columns stay empty."""
     counts = draw(st.lists(st.sampled_from(lengths), min_size=1, max_size=max_rows), label="counts")
     n_columns = max(*counts, 1, 1) + draw(st.sampled_from([0, 1, 7]), label="spare columns")
     index = draw(st.sampled_from([np.int32, np.int64]), label="index type")
@@ -106,7 +105,7 @@ def compressed_ratings(
 def factor_pair(
     draw: st.DrawFn, ratings: Compressed, dtype: type[np.floating]
 ) -> tuple[reference.Factors, bool]:
-    """Factors and biases for both sides, exactly representable in ``dtype``; whether there are biases."""
+    """Factors and biases, exactly representable in ``dtype``; whether there are biases."""
     k = draw(st.sampled_from(FACTOR_COUNTS), label="n_factors")
     use_bias = draw(st.booleans(), label="use_bias")
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed of factors"))

@@ -1,4 +1,4 @@
-"""Plain drivers around the compiled kernels: pad, allocate with guards, run on one or several threads."""
+"""Plain drivers of the compiled kernels: pad, allocate with guards, run on several threads."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import reference
+from generated import Compressed
 from numpy.typing import NDArray
 
 import cymf._kernels
-import reference
 from cymf._kernels import _als_lapack
-from generated import Compressed
 
 GUARD = 64  # elements before and after every output, that must stay as they were
 SENTINEL = 12345.0
@@ -31,7 +31,7 @@ def unit_roundoff(dtype: type[np.floating]) -> float:
 def kernels_and_width(
     level: str, k: int, dtype: type[np.floating], whole_line: bool
 ) -> tuple[ModuleType, int]:
-    """Kernels of a level, and the row length: padded to a cache line, or only as far as the level needs it."""
+    """Kernels of a level, and the row length: to a cache line, or as short as they take it."""
     itemsize = np.dtype(dtype).itemsize
     step = 64 // itemsize if whole_line else max(4, VECTOR_BYTES[level] // itemsize)
     return cymf._kernels.load_level(level), -(-k // step) * step

@@ -1,9 +1,10 @@
-"""Slow twins: every formula of the solvers, written as it is read, in float64 and without any of their tricks.
+"""Slow twins: every formula of the solvers, as it is read, in float64 and without any trick.
 
-The objective, over the observed cells Omega, with n the number of stored ratings of a row or column:
+The objective, over the observed cells Omega, n being the number of ratings of a row or column:
 
     1/2 sum_Omega c_ij (a_ij - mean - b_i - b_j - w_i.h_j)^2
-      + 1/2 sum_i n_i^nu (reg |w_i|^2 + reg_bias b_i^2) + 1/2 sum_j n_j^nu (reg |h_j|^2 + reg_bias b_j^2)
+      + 1/2 sum_i n_i^nu (reg |w_i|^2 + reg_bias b_i^2)
+      + 1/2 sum_j n_j^nu (reg |h_j|^2 + reg_bias b_j^2)
 
 Rows without ratings are zero and take no part (0^0 counts as 0 here).
 """
@@ -21,7 +22,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, repr=False)
 class Cells:
-    """Observed cells as triplets: ``values[t]`` with weight ``weights[t]`` stands at ``(users[t], items[t])``."""
+    """Observed cells: ``values[t]``, of weight ``weights[t]``, at ``(users[t], items[t])``."""
 
     users: NDArray[np.int64]
     items: NDArray[np.int64]
@@ -67,7 +68,7 @@ class Penalty:
 
 @dataclass(frozen=True, repr=False)
 class Factors:
-    """Model: ``users`` (N, k), ``items`` (M, k), and biases (N,), (M,) that are zero where a model has none."""
+    """``users`` (N, k), ``items`` (M, k), and biases (N,), (M,), zero where a model has none."""
 
     users: Array
     items: Array
@@ -88,10 +89,8 @@ class Factors:
         printer.text(repr(self))  # type: ignore[attr-defined]
 
     def copy(self) -> Factors:
-        return Factors(
-            *(np.array(a, dtype=np.float64) for a in (self.users, self.items, self.user_bias, self.item_bias)),
-            self.mean,
-        )  # fmt: skip
+        arrays = (self.users, self.items, self.user_bias, self.item_bias)
+        return Factors(*(np.array(a, dtype=np.float64) for a in arrays), self.mean)
 
     def transposed(self) -> Factors:
         return Factors(self.items, self.users, self.item_bias, self.user_bias, self.mean)
@@ -150,7 +149,7 @@ def objective(cells: Cells, model: Factors, penalty: Penalty) -> float:
 
 
 def gradient(cells: Cells, model: Factors, penalty: Penalty) -> Factors:
-    """Gradient of the objective in both sides' factors and biases: E V, E' U and E 1, E' 1, with the penalty's part."""
+    """Gradient of the objective: E V, E' U and E 1, E' 1, each with the penalty's part."""
     residual = np.zeros(cells.shape)  # E = prediction - rating, zero where nothing is observed
     np.add.at(residual, (cells.users, cells.items), -cells.weights * errors(cells, model))
     user_scale, item_scale = penalty.scale(cells.user_counts), penalty.scale(cells.item_counts)
@@ -176,8 +175,8 @@ def least_squares_rows(
 ) -> tuple[Array, Array]:
     """The row's system as plain least squares: [sqrt(c) X; sqrt(reg) I] x = [sqrt(c) y; 0].
 
-    ``rated`` (n, k), ``target`` (n,) = a - mean - b_j; a column of ones is the bias, unless ``reg_bias`` is None.
-    ``reg`` and ``reg_bias`` are already times n^nu.
+    ``rated`` (n, k), ``target`` (n,) = a - mean - b_j; a column of ones is the bias, unless
+    ``reg_bias`` is None. ``reg`` and ``reg_bias`` are already times n^nu.
     """
     columns = rated if reg_bias is None else np.column_stack([rated, np.ones(len(rated))])
     k = rated.shape[1]
@@ -203,13 +202,23 @@ def minimum_norm_row(
     reg_bias: float | None,
     rcond: float | None = None,
 ) -> Array:
-    """The shortest of all least-squares solutions of one row; arguments as in `least_squares_rows`."""
+    """The shortest least-squares solution of one row; arguments as in `least_squares_rows`."""
     matrix, right = least_squares_rows(rated, target, weights, reg, reg_bias)
     return np.linalg.lstsq(matrix, right, rcond=rcond)[0]
 
 
-def als_half_sweep(cells: Cells, model: Factors, penalty: Penalty, use_bias: bool) -> Factors:
-    """Every user row solved exactly, the item side fixed. The minimum norm where a row leaves freedom."""
+def als_half_sweep(
+    cells: Cells,
+    model: Factors,
+    penalty: Penalty,
+    use_bias: bool,
+    epsilon: float = np.finfo(np.float64).eps,
+) -> Factors:
+    """Every user row solved exactly, the items fixed; the shortest where a row leaves freedom.
+
+    Singular values below ``epsilon`` times the number of equations, relative to the largest, are
+    none: the rounding of the given factors.
+    """
     model = model.copy()
     scale = penalty.scale(cells.user_counts)
     for i in range(cells.shape[0]):
@@ -226,6 +235,7 @@ def als_half_sweep(cells: Cells, model: Factors, penalty: Penalty, use_bias: boo
             cells.weights[of_row],
             penalty.reg * scale[i],
             penalty.reg_bias * scale[i] if use_bias else None,
+            epsilon * (len(of_row) + model.users.shape[1] + use_bias),
         )
         model.users[i] = solution[: model.users.shape[1]]
         if use_bias:
@@ -269,7 +279,7 @@ def sgd_epoch(
     order: Iterable[int],
     use_bias: bool,
 ) -> tuple[Factors, Array]:
-    """One plain step a rating, in the given order, both rows from their old values; the errors before each step."""
+    """One plain step a rating, both rows from their old values; and the errors before each step."""
     model = model.copy()
     before = np.zeros(len(cells.values))
     for t in order:
@@ -295,8 +305,8 @@ def adagrad_epoch(
 ) -> tuple[Factors, Factors, Array]:
     """Steps of rate / sqrt(sum of squared gradients so far, this one included).
 
-    ``sums`` has the model's shape: a sum for every coordinate. ``by_row``: all coordinates of a row share the sum of
-    the mean squares, held in every column alike; a bias has its own sum either way.
+    ``sums`` has the model's shape: a sum for every coordinate. ``by_row``: all coordinates of a row
+    share the sum of the mean squares, held in every column alike. A bias has its own either way.
     """
     model, sums = model.copy(), sums.copy()
     before = np.zeros(len(cells.values))
@@ -318,9 +328,9 @@ def adagrad_epoch(
 def turns(runs: list[list[int]], seats: int = 8) -> list[int]:
     """Order in which the ratings of several users take turns.
 
-    ``runs`` are the users' ratings. Each of the ``seats`` holds one user, the seats are served round and round, one
-    rating each. A user who has none left gives the seat to the next one waiting; when none waits, to the one in the
-    last seat, who is served at once.
+    ``runs`` are the users' ratings. Each of the ``seats`` holds one user; seats are served round
+    and round, one rating each. A user who has none left gives the seat to the next waiting; when
+    none waits, to the one in the last seat, who is served at once.
     """
     seated = [list(run) for run in runs[:seats]]
     waiting = [list(run) for run in runs[seats:]]

@@ -1,4 +1,4 @@
-"""A plain driver of the SGD kernels: stripes, blocks, strata, and an epoch on any number of threads."""
+"""A plain driver of the SGD kernels: stripes, blocks, strata, an epoch on several threads."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
-from numpy.typing import NDArray
-
 import reference
 from generated import Compressed
 from kernel_drivers import Guarded, in_threads, padded
+from numpy.typing import NDArray
 
 PLAIN, ADAGRAD_ROW, ADAGRAD = 0, 1, 2
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Users and items in a new order, cut into stripes; the diagonals of the grid in the order they are taken."""
+    """Users and items in a new order, cut into stripes; diagonals in the order they are taken."""
 
     user_order: NDArray[np.int64]  # user of each row in stripe order
     item_order: NDArray[np.int64]
     user_start: NDArray[np.int64]  # (stripes + 1,)
     item_start: NDArray[np.int64]
     strata: NDArray[np.int64]  # (stripes,)
+    tiles: int = 1  # of an item stripe
 
     @classmethod
     def random(cls, shape: tuple[int, int], stripes: int, rng: np.random.Generator) -> Grid:
@@ -36,6 +36,7 @@ class Grid:
             borders(shape[0]),
             borders(shape[1]),
             rng.permutation(stripes),
+            int(rng.integers(1, 4)),
         )
 
     @property
@@ -46,6 +47,17 @@ class Grid:
         """Stripe of every user or item, by its own number."""
         answer = np.empty(len(order), dtype=np.int64)
         answer[order] = np.repeat(np.arange(self.stripes), np.diff(start))
+        return answer
+
+    def tile_of_items(self) -> NDArray[np.int64]:
+        """Tile of every item: equal parts of its stripe, numbered stripe by stripe."""
+        answer = np.empty(len(self.item_order), dtype=np.int64)
+        for stripe in range(self.stripes):
+            first, end = self.item_start[stripe : stripe + 2]
+            places = np.arange(end - first)
+            answer[self.item_order[first:end]] = stripe * self.tiles + places * self.tiles // max(
+                end - first, 1
+            )
         return answer
 
     def blocks_in_turn(self) -> list[tuple[int, int]]:
@@ -93,13 +105,14 @@ def fill_blocks(module: ModuleType, ratings: Compressed, grid: Grid) -> Blocks:
         position,
         grid.user_start,
         grid.item_start,
-        grid.stripe_of(grid.item_order, grid.item_start).astype(np.int32),
+        grid.tile_of_items().astype(np.int32),
+        grid.tiles,
         blocks.start,
         blocks.users,
         blocks.items,
         blocks.values,
         blocks.weights,
-        guarded.array(grid.stripes + 1, np.int64),
+        guarded.array(grid.stripes * grid.tiles + 1, np.int64),
         guarded.array(fullest, np.uint16),
         guarded.array(fullest, np.int64),
         guarded.array(fullest, np.int64),
@@ -110,7 +123,7 @@ def fill_blocks(module: ModuleType, ratings: Compressed, grid: Grid) -> Blocks:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The model and AdaGrad's sums after an epoch, rows in their own order again; what every block reported."""
+    """Model and AdaGrad's sums after an epoch, rows in their own order; what blocks reported."""
 
     model: reference.Factors
     sums: reference.Factors

@@ -1,15 +1,13 @@
-"""Gradient kernels: against numeric differentiation, against the slow twin, and the evaluating passes."""
+"""Gradient kernels against numeric differentiation and the slow twin; evaluating passes."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import reference
+from generated import FACTOR_COUNTS, Compressed, compressed_ratings, factor_pair, penalties
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import reference
-from cymf._kernels import load_level
-from generated import FACTOR_COUNTS, Compressed, compressed_ratings, factor_pair, penalties
 from kernel_drivers import (
     Pass,
     at_every_level,
@@ -19,6 +17,8 @@ from kernel_drivers import (
     squared_error,
     unit_roundoff,
 )
+
+from cymf._kernels import load_level
 
 
 @st.composite
@@ -53,7 +53,7 @@ def both_sides(
 def error_bounds(
     cells: reference.Cells, model: reference.Factors, dtype: type[np.floating]
 ) -> reference.Array:
-    """What rounding adds to each error: that of a sum of k products, of the biases, of the rating."""
+    """Rounding of each error: that of a sum of k products, of the biases, of the rating."""
     k = model.users.shape[1]
     sizes = np.sum(np.abs(model.users[cells.users] * model.items[cells.items]), axis=1)
     sizes += np.abs(cells.values) + abs(model.mean)
@@ -67,7 +67,7 @@ def gradient_bounds(
     penalty: reference.Penalty,
     dtype: type[np.floating],
 ) -> reference.Factors:
-    """Entry by entry, the rounding that the gradient can carry: of the errors, and of their weighted sum."""
+    """Entry by entry, the rounding of the gradient: of the errors, and of their weighted sum."""
     u = unit_roundoff(dtype)
     e = np.abs(reference.errors(cells, model))
     longest = max(cells.user_counts.max(), cells.item_counts.max())
@@ -112,7 +112,7 @@ def test_gradient_is_the_slow_twins(level, dtype, data):
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_losses_are_the_slow_twins(level, dtype, data):
-    """Both passes' squared errors, the evaluating pass's, and the two sides' penalties, which make the objective."""
+    """Squared errors of all three passes, and both penalties, which make the objective."""
     ratings, model, penalty, use_bias, whole_line = data.draw(problems(dtype))
     kernels, width = kernels_and_width(level, model.users.shape[1], dtype, whole_line)
     users, items = both_sides(kernels, ratings, model, penalty, use_bias, width)
@@ -147,7 +147,7 @@ def test_losses_are_the_slow_twins(level, dtype, data):
 @given(data=st.data())
 @settings(max_examples=30, deadline=None)
 def test_gradient_is_the_objectives_slope(level, data):
-    """Along a random direction, by central differences of the objective the kernels themselves give."""
+    """Along a random direction, by central differences of the kernels' own objective."""
     ratings, model, penalty, use_bias, _ = data.draw(problems(np.float64))
     kernels, width = kernels_and_width(level, model.users.shape[1], np.float64, True)
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1), label="direction"))
@@ -169,7 +169,7 @@ def test_gradient_is_the_objectives_slope(level, data):
         users, items = both_sides(kernels, ratings, moved, penalty, use_bias, width)
         return 0.5 * (users.squared_error + users.penalty + items.penalty)
 
-    # The objective is a polynomial of degree four along a line: two central differences extrapolate to its exact slope.
+    # Along a line the objective has degree four: two central differences give its exact slope.
     h = 0.125
     slope = (8 * (loss(h) - loss(-h)) - (loss(2 * h) - loss(-2 * h))) / (12 * h)
     users, items = both_sides(kernels, ratings, model, penalty, use_bias, width)

@@ -8,12 +8,12 @@ import sys
 
 import numpy as np
 import pytest
-
-import cymf._kernels
 import reference
-from cymf._kernels import _cpu, available_levels, load_level, simd_level
 from generated import Compressed
 from kernel_drivers import als_half_sweep, in_both_types, residual_gradient, unit_roundoff
+
+import cymf._kernels
+from cymf._kernels import _cpu, available_levels, load_level, simd_level
 
 LEVELS = ("baseline", "v3", "v4")
 KERNELS = (
@@ -123,9 +123,8 @@ def test_levels_agree(dtype):
         np.empty(0, dtype),
         n_items,
     )
-    model = reference.Factors(
-        rng.normal(size=(2, k)), rng.normal(size=(n_items, k)), np.zeros(2), rng.normal(size=n_items), 3.0
-    )  # fmt: skip
+    users, items = rng.normal(size=(2, k)), rng.normal(size=(n_items, k))
+    model = reference.Factors(users, items, np.zeros(2), rng.normal(size=n_items), 3.0)
     penalty = reference.Penalty(5.0, 5.0, 0.5)
     answers = []
     for level in available_levels():

@@ -1,4 +1,4 @@
-"""SGD kernels: dealing into blocks, one epoch against the slow twin in the same order, and no bit of difference."""
+"""SGD kernels: dealing into blocks, epochs against the slow twin, the same bits by any threads."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import reference
+from generated import Compressed, compressed_ratings, factor_pair, penalties
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import reference
-from cymf._kernels import load_level
-from generated import Compressed, compressed_ratings, factor_pair, penalties
 from kernel_drivers import at_every_level, in_both_types, kernels_and_width, unit_roundoff
 from sgd_grid import ADAGRAD, ADAGRAD_ROW, PLAIN, Blocks, Grid, epoch, fill_blocks
+
+from cymf._kernels import load_level
 
 SEATS = 8
 LENGTHS = (0, 1, 2, 3, 5, 8, 13, 31, 33, 60)
@@ -78,20 +78,22 @@ def test_ratings_of_eight_users_take_turns(level, data):
     ratings, grid = data.draw(dealt_problems(np.float64))
     blocks, positions = dealt_positions(level, ratings, grid)
     cells = ratings.cells()
-    item_stripe = grid.stripe_of(grid.item_order, grid.item_start)
+    item_tile = grid.tile_of_items()
     for i in range(grid.stripes):
         for j in range(grid.stripes):
-            runs = []
-            for user in grid.user_order[grid.user_start[i] : grid.user_start[i + 1]]:
-                mine = np.arange(ratings.indptr[user], ratings.indptr[user + 1])
-                runs.append([int(t) for t in mine if item_stripe[cells.items[t]] == j])
-            dealt = positions[blocks.of(grid, i, j)]
-            assert dealt.tolist() == reference.turns([run for run in runs if run], SEATS)
+            expected = []
+            for tile in range(j * grid.tiles, (j + 1) * grid.tiles):
+                runs = []
+                for user in grid.user_order[grid.user_start[i] : grid.user_start[i + 1]]:
+                    mine = np.arange(ratings.indptr[user], ratings.indptr[user + 1])
+                    runs.append([int(t) for t in mine if item_tile[cells.items[t]] == tile])
+                expected += reference.turns([run for run in runs if run], SEATS)
+            assert positions[blocks.of(grid, i, j)].tolist() == expected
 
 
 @given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=30))
 def test_turns_keep_a_users_ratings_apart(lengths):
-    """What the order is for: a user is served twice in a row only when nobody else is left to serve."""
+    """A user is served twice in a row only when nobody else is left to serve."""
     ends = np.cumsum(lengths)
     users = np.repeat(np.arange(len(lengths)), lengths)
     order = reference.turns([list(range(e - n, e)) for n, e in zip(lengths, ends, strict=True)])
@@ -128,9 +130,10 @@ def test_an_epoch_is_the_slow_twin_in_the_same_order(level, dtype, step, data):
     order = epoch_order(blocks, positions, grid)
     cells = ratings.cells()
     sums = None if step == PLAIN else unit_sums(model)
+    dealt = fill_blocks(kernels, ratings, grid)
     outcome = epoch(
-        kernels, ratings, fill_blocks(kernels, ratings, grid), grid, model, penalty, use_bias, rate, width, step, sums
-    )  # fmt: skip
+        kernels, ratings, dealt, grid, model, penalty, use_bias, rate, width, step, sums
+    )
     assert not outcome.diverged
     if step == PLAIN:
         expected, before = reference.sgd_epoch(cells, model, penalty, rate, order, use_bias)
@@ -138,8 +141,8 @@ def test_an_epoch_is_the_slow_twin_in_the_same_order(level, dtype, step, data):
         expected, expected_sums, before = reference.adagrad_epoch(
             cells, model, penalty, rate, order, use_bias, sums, step == ADAGRAD_ROW
         )
-    # Each update rounds what it stores, and passes on, times the rate, the rounding of its error: that of a sum of
-    # k products and of the rating. A stable step does not amplify what came in.
+    # Each update rounds what it stores, and passes on, times the rate, the rounding of its error:
+    # that of a sum of k products and of the rating. A stable step does not amplify what came in.
     parameters = (expected.users, expected.items, expected.user_bias, expected.item_bias)
     stored = max(1.0, *(float(np.abs(a).max()) for a in parameters))
     weight = max(1.0, float(cells.weights.max(initial=0)))
@@ -199,10 +202,11 @@ def test_threads_change_no_bit(level, dtype, step, data):
     sums = None if step == PLAIN else unit_sums(model)
     bits = {
         epoch(
-            kernels, ratings, blocks, grid, model, penalty, use_bias, 0.02, width, step, sums, n_threads=n_threads
+            *(kernels, ratings, blocks, grid, model, penalty, use_bias, 0.02, width, step, sums),
+            n_threads=n_threads,
         ).bits
         for n_threads in (1, 2, 3, 7, 3)
-    }  # fmt: skip
+    }
     assert len(bits) == 1
 
 
@@ -217,9 +221,9 @@ def crowded_problem(dtype: type[np.floating], n_users: int = 120, n_items: int =
         np.empty(0, dtype),
         n_items,
     )
-    model = reference.Factors(
-        rng.normal(size=(n_users, k)) / 4, rng.normal(size=(n_items, k)) / 4, np.zeros(n_users), np.zeros(n_items), 3.5
-    )  # fmt: skip
+    model = reference.Factors.without_bias(
+        rng.normal(size=(n_users, k)) / 4, rng.normal(size=(n_items, k)) / 4, 3.5
+    )
     return ratings, Grid.random((n_users, n_items), 8, rng), model
 
 
@@ -253,8 +257,10 @@ def test_divergence_stops_every_worker(level, dtype, n_threads):
 
     def outcome(rate: float, limit: float):
         return epoch(
-            kernels, ratings, blocks, grid, model, penalty, True, rate, width, limit=limit, n_threads=n_threads
-        )  # fmt: skip
+            *(kernels, ratings, blocks, grid, model, penalty, True, rate, width),
+            limit=limit,
+            n_threads=n_threads,
+        )
 
     assert not outcome(0.01, 1e6).diverged
     assert not outcome(0.01, np.inf).diverged
@@ -266,7 +272,7 @@ def test_divergence_stops_every_worker(level, dtype, n_threads):
 @at_every_level
 @in_both_types
 def test_an_empty_block_does_not_diverge(level, dtype):
-    """Nothing times an unlimited error is not a number; a block without ratings has no error at all."""
+    """Zero times an unlimited error is not a number, but a block without ratings has no error."""
     rng = np.random.default_rng(0)
     ratings = Compressed(
         np.array([0, 1, 1], np.int64),
@@ -278,8 +284,7 @@ def test_an_empty_block_does_not_diverge(level, dtype):
     grid = Grid(np.arange(2), np.arange(2), np.arange(3), np.arange(3), np.arange(2))
     kernels, width = kernels_and_width(level, 1, dtype, True)
     model = reference.Factors.without_bias(rng.normal(size=(2, 1)), rng.normal(size=(2, 1)))
-    outcome = epoch(
-        kernels, ratings, fill_blocks(kernels, ratings, grid), grid, model, reference.Penalty(0, 0), False, 0.1,
-        width, limit=np.inf,
-    )  # fmt: skip
+    blocks = fill_blocks(kernels, ratings, grid)
+    free = reference.Penalty(0, 0)
+    outcome = epoch(kernels, ratings, blocks, grid, model, free, False, 0.1, width, limit=np.inf)
     assert not outcome.diverged

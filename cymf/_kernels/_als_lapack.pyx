@@ -196,7 +196,7 @@ cdef int minimum_norm_row(
         columns[f * m + n + f] = sqrt(reg if f < n_factors else reg_bias)
         y[n + f] = 0
     rcond = 2.3e-16 * m
-    if reg == 0 or (fixed_bias != NULL and reg_bias == 0):
+    if reg == 0: # what the rounding of the factors leaves of a dependent one is not a direction to fit
         rcond = (1.2e-7 if sizeof(real) == 4 else 2.3e-16) * m
     if gelsd(m, size, columns, y, rcond, singular, work, work_size, integer_work) != 0:
         return ROW_NOT_FINITE

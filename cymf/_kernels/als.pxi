@@ -9,6 +9,12 @@
 #
 # are solved by one Cholesky factor U'U of the upper left block; border and right-hand side ride along, and the bias
 # falls out of the Schur complement. Work per rating: k(k + 1) + 4k flops; per row: k^3 / 3 + 2k^2.
+#
+# A row with fewer ratings n than factors is cheaper in the dual, exactly: with X (n, k) and s = sqrt(c),
+#
+#   (X X' + (reg / reg_bias) s s' + reg n^nu I) z = s y,    w = X'z,    b = (reg / reg_bias) s'z
+#
+# which is an n x n system. Work per row: n^2 k + n^3 / 3.
 # Sources: Koren, Bell and Volinsky 2009, "Matrix factorization techniques for recommender systems" (biases, ALS);
 # Zhou et al. 2008, "Large-scale parallel collaborative filtering for the Netflix prize", section 3 (n^nu with nu = 1).
 
@@ -26,7 +32,7 @@ cdef enum:
     ROW_NOT_FINITE = 2
 
 
-cdef int als_solve_row(
+cdef int als_solve_primal(
     Py_ssize_t n,               # IN  ratings of this row, > 0
     const index* indices,       # IN  (n,) rows of the fixed side
     const real* values,         # IN  (n,) ratings
@@ -101,10 +107,109 @@ cdef int als_solve_row(
     return ROW_SOLVED if pivot - pivot == 0 else ROW_NOT_FINITE
 
 
+cdef int als_solve_dual(
+    Py_ssize_t n,               # IN  the arguments of als_solve_primal; 0 < n <= n_factors, reg > 0, reg_bias > 0
+    const index* indices,
+    const real* values,
+    const real* weights,
+    const real* fixed,
+    const real* fixed_bias,
+    Py_ssize_t n_factors,
+    Py_ssize_t width,
+    real mean,
+    double reg,
+    double reg_bias,
+    real* row,
+    real* bias,
+    real* scratch,
+) noexcept nogil:
+    cdef Py_ssize_t lanes = CYMF_VECTOR_BYTES // <Py_ssize_t>sizeof(real)
+    cdef Py_ssize_t n_rows = (n + 3) // 4 * 4, n_columns = (n + max(lanes, 4) - 1) // max(lanes, 4) * max(lanes, 4)
+    cdef Py_ssize_t n_samples = (n_factors + 3) // 4 * 4
+    cdef real* gram = scratch
+    cdef real* z = gram + n_rows * n_columns
+    cdef real* inverse_diagonal = z + n_columns
+    cdef real* roots = inverse_diagonal + n_rows
+    cdef real* columns = roots + n_columns
+    cdef const real* rated[4]
+    cdef Py_ssize_t s, r, f
+    cdef real ratio = 0, target, tolerance, total = 0
+    if fixed_bias != NULL:
+        ratio = <real>sqrt(reg / reg_bias)
+    for s in range(n_columns):
+        roots[s] = 0
+        z[s] = 0
+    for s in range(n):
+        target = values[s] - mean
+        roots[s] = 1
+        if fixed_bias != NULL:
+            target -= fixed_bias[indices[s]]
+        if weights != NULL:
+            roots[s] = <real>sqrt(<double>weights[s])
+        z[s] = roots[s] * target
+    for s in range(0, n, 4):
+        for r in range(4):
+            rated[r] = fixed + indices[min(s + r, n - 1)] * width
+            if s + r + ALS_AHEAD < n:
+                cymf_prefetch_row(fixed + indices[s + r + ALS_AHEAD] * width, width * sizeof(real))
+        scaled_transpose(columns + s, n_columns, rated, roots + s, n_samples)
+    for f in range(n_samples):
+        for s in range(n_rows, n_columns):
+            columns[f * n_columns + s] = 0
+    for s in range(n_columns):
+        columns[n_samples * n_columns + s] = ratio * roots[s]
+    rank_k_update(False, gram, columns, n_rows, n_columns, n_samples + (fixed_bias != NULL))
+    for s in range(n):
+        gram[s * n_columns + s] += <real>reg
+    for s in range(n, n_rows):
+        gram[s * n_columns + s] = 1
+    tolerance = <real>(16 * n * (1.2e-7 if sizeof(real) == 4 else 2.3e-16))
+    if cholesky(gram, z, 1, n_rows, n_columns, inverse_diagonal, tolerance) >= 0:
+        return ROW_RANK_DEFICIENT
+    back_substitute(gram, z, n_rows, n_columns, inverse_diagonal)
+    memset(row, 0, width * sizeof(real))
+    for s in range(n):
+        axpy(row, z[s] * roots[s], fixed + indices[s] * width, width)
+    if fixed_bias != NULL:
+        bias[0] = 0
+        for s in range(n):
+            bias[0] += z[s] * roots[s]
+        bias[0] *= ratio * ratio
+    for s in range(n):
+        total += z[s]
+    return ROW_SOLVED if total - total == 0 else ROW_NOT_FINITE
+
+
+cdef inline int als_solve_row(
+    Py_ssize_t n,               # IN  the arguments of als_solve_primal
+    const index* indices,
+    const real* values,
+    const real* weights,
+    const real* fixed,
+    const real* fixed_bias,
+    Py_ssize_t n_factors,
+    Py_ssize_t width,
+    real mean,
+    double reg,
+    double reg_bias,
+    real* row,
+    real* bias,
+    real* scratch,
+) noexcept nogil:
+    """The cheaper of the two exact solutions."""
+    if 4 * n <= 3 * n_factors and reg > 0 and (fixed_bias == NULL or reg_bias > 0):
+        return als_solve_dual(n, indices, values, weights, fixed, fixed_bias, n_factors, width, mean, reg, reg_bias,
+                              row, bias, scratch)
+    return als_solve_primal(n, indices, values, weights, fixed, fixed_bias, n_factors, width, mean, reg, reg_bias,
+                            row, bias, scratch)
+
+
 def als_scratch_size(Py_ssize_t n_factors, Py_ssize_t width):
     """Elements of scratch one worker needs: Gram matrix, right-hand sides, one batch of gathered rows."""
     cdef Py_ssize_t n_rows = (n_factors + 3) // 4 * 4
-    return n_rows * width + 2 * width + n_rows + ALS_BATCH * (width + 2)
+    cdef Py_ssize_t primal = n_rows * width + 2 * width + n_rows + ALS_BATCH * (width + 2)
+    cdef Py_ssize_t dual = n_rows * width + 2 * width + n_rows + (n_rows + 1) * width
+    return max(primal, dual)
 
 
 def als_half_sweep(

@@ -21,6 +21,8 @@ cdef extern from "micro_kernels.h" nogil:
     void axpy4_f64(double* y, const double* a, const double* x0, const double* x1, const double* x2, const double* x3, Py_ssize_t n)
     void scaled_copy_f32(float* y, float a, const float* x, Py_ssize_t n)
     void scaled_copy_f64(double* y, double a, const double* x, Py_ssize_t n)
+    void scaled_transpose_f32(float* T, Py_ssize_t ldt, const float** row, const float* scale, Py_ssize_t n)
+    void scaled_transpose_f64(double* T, Py_ssize_t ldt, const double** row, const double* scale, Py_ssize_t n)
     void sgd_step_f32(float* w, float* h, float step, float shrink_w, float shrink_h, Py_ssize_t n)
     void sgd_step_f64(double* w, double* h, double step, double shrink_w, double shrink_h, Py_ssize_t n)
     void rank_k_update_f32(int add, float* G, const float* X, Py_ssize_t n_rows, Py_ssize_t n, Py_ssize_t samples)
@@ -65,6 +67,13 @@ cdef inline void scaled_copy(real* y, real a, const real* x, Py_ssize_t n) noexc
         scaled_copy_f32(y, a, x, n)
     else:
         scaled_copy_f64(y, a, x, n)
+
+
+cdef inline void scaled_transpose(real* columns, Py_ssize_t ldt, const real** rows, const real* scale, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        scaled_transpose_f32(columns, ldt, rows, scale, n)
+    else:
+        scaled_transpose_f64(columns, ldt, rows, scale, n)
 
 
 cdef inline void sgd_step(real* w, real* h, real step, real shrink_w, real shrink_h, Py_ssize_t n) noexcept nogil:

@@ -177,6 +177,26 @@ static void NAME(rank_k_update)(const int add, REAL *G, const REAL *X, ptrdiff_t
   }
 }
 
+/* T[f, r] = scale[r] * row_r[f] for four rows r: rows become columns. n is a multiple of four, T has stride ldt. */
+CYMF_INLINE void NAME(scaled_transpose)(REAL *T, ptrdiff_t ldt, const REAL *const *row, const REAL *scale, ptrdiff_t n) {
+#if CYMF_HAVE_SHUFFLE
+  typedef REAL four __attribute__((vector_size(4 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+  for (ptrdiff_t f = 0; f < n; f += 4) {
+    const four a = *(const four *)(row[0] + f) * scale[0], b = *(const four *)(row[1] + f) * scale[1];
+    const four c = *(const four *)(row[2] + f) * scale[2], d = *(const four *)(row[3] + f) * scale[3];
+    const four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    const four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    *(four *)(T + f * ldt) = __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5);
+    *(four *)(T + (f + 1) * ldt) = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7);
+    *(four *)(T + (f + 2) * ldt) = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
+    *(four *)(T + (f + 3) * ldt) = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
+  }
+#else
+  for (ptrdiff_t f = 0; f < n; ++f)
+    for (int r = 0; r < 4; ++r) T[f * ldt + r] = scale[r] * row[r][f];
+#endif
+}
+
 /* R[t, :] (=, +=) sum_s T[s, t] X[s, :] for one or two right-hand sides, T (samples, 2), X (samples, n) */
 static void NAME(rank_k_right)(const int add, const int n_right, REAL *R, const REAL *T, const REAL *X, ptrdiff_t n,
                                ptrdiff_t samples) {

@@ -58,6 +58,56 @@ cdef void adagrad_step(
             h[f] -= rate / <real>sqrt(sum_h[f]) * gh
 
 
+cdef inline bint all_different(
+    const uint16_t* users,      # IN  (4,)
+    const uint16_t* items,      # IN  (4,)
+) noexcept nogil:
+    return ((users[0] != users[1]) & (users[0] != users[2]) & (users[0] != users[3]) & (users[1] != users[2])
+            & (users[1] != users[3]) & (users[2] != users[3])
+            & (items[0] != items[1]) & (items[0] != items[2]) & (items[0] != items[3]) & (items[1] != items[2])
+            & (items[1] != items[3]) & (items[2] != items[3]))
+
+
+cdef inline double sgd_ratings(
+    Py_ssize_t n,               # IN  1 or 4, known when this is inlined; rows are all different
+    const uint16_t* users,      # IN  (n,) the arguments of sgd_block from here on
+    const uint16_t* items,
+    const real* values,
+    const real* weights,
+    real* user_factors,
+    real* item_factors,
+    real* user_bias,
+    real* item_bias,
+    const real* user_shrink,
+    const real* item_shrink,
+    real mean,
+    real rate,
+    Py_ssize_t width,
+) noexcept nogil:
+    """All errors first, then all updates: the sums need not wait for the stores. Returns the sum of c e^2."""
+    cdef double total = 0
+    cdef real errors[4]
+    cdef Py_ssize_t s, u, v
+    cdef real g
+    for s in range(n):
+        errors[s] = values[s] - mean - dot(user_factors + users[s] * width, item_factors + items[s] * width, width)
+    for s in range(n):
+        u = users[s]
+        v = items[s]
+        if user_bias != NULL:
+            errors[s] -= user_bias[u] + item_bias[v]
+        g = errors[s]
+        if weights != NULL:
+            g *= weights[s]
+        total += <double>g * errors[s]
+        g *= rate
+        sgd_step(user_factors + u * width, item_factors + v * width, g, user_shrink[2 * u], item_shrink[2 * v], width)
+        if user_bias != NULL:
+            user_bias[u] = user_shrink[2 * u + 1] * user_bias[u] + g
+            item_bias[v] = item_shrink[2 * v + 1] * item_bias[v] + g
+    return total
+
+
 cdef double sgd_block(
     Py_ssize_t n,               # IN  ratings of this block
     const uint16_t* users,      # IN  (n,) rows within the user stripe
@@ -74,29 +124,23 @@ cdef double sgd_block(
     real rate,                  # IN
     Py_ssize_t width,           # IN
 ) noexcept nogil:
-    """Plain steps with one rate. Returns the sum of c e^2, e taken before each update."""
+    """Plain steps with one rate. Returns the sum of c e^2, e taken before each update.
+
+    Four ratings that share no row commute, so they are done together; the result is that of one after the other.
+    """
     cdef double total = 0
-    cdef Py_ssize_t s, u, v
-    cdef real e, g
-    cdef real* w
-    cdef real* h
-    for s in range(n):
-        u = users[s]
-        v = items[s]
-        w = user_factors + u * width
-        h = item_factors + v * width
-        e = values[s] - mean - dot(w, h, width)
-        if user_bias != NULL:
-            e -= user_bias[u] + item_bias[v]
-        g = e
-        if weights != NULL:
-            g *= weights[s]
-        total += <double>g * e
-        g *= rate
-        sgd_step(w, h, g, user_shrink[2 * u], item_shrink[2 * v], width)
-        if user_bias != NULL:
-            user_bias[u] = user_shrink[2 * u + 1] * user_bias[u] + g
-            item_bias[v] = item_shrink[2 * v + 1] * item_bias[v] + g
+    cdef Py_ssize_t s = 0
+    while s < n:
+        if s + 4 <= n and all_different(users + s, items + s):
+            total += sgd_ratings(4, users + s, items + s, values + s, weights + s if weights != NULL else NULL,
+                                 user_factors, item_factors, user_bias, item_bias, user_shrink, item_shrink, mean,
+                                 rate, width)
+            s += 4
+        else:
+            total += sgd_ratings(1, users + s, items + s, values + s, weights + s if weights != NULL else NULL,
+                                 user_factors, item_factors, user_bias, item_bias, user_shrink, item_shrink, mean,
+                                 rate, width)
+            s += 1
     return total
 
 
@@ -271,42 +315,45 @@ def sgd_fill_blocks(
     const int64_t[::1] item_position,   # IN  (M,) row of each item in stripe order
     const int64_t[::1] user_start,      # IN  (stripes + 1,)
     const int64_t[::1] item_start,      # IN  (stripes + 1,)
-    const int32_t[::1] item_stripe,     # IN  (M,) stripe of each item
+    const int32_t[::1] item_tile,       # IN  (M,) tile of each item, numbered stripe by stripe
+    Py_ssize_t tiles,                   # IN  tiles of an item stripe: items that are visited together
     int64_t[::1] block_start,           # OUT (stripes * stripes + 1,)
     uint16_t[::1] users,                # OUT (nnz,)
     uint16_t[::1] items,                # OUT (nnz,)
     real[::1] block_values,             # OUT (nnz,)
     real[::1] block_weights,            # OUT (nnz,) or empty
-    int64_t[::1] taken,                 # SCRATCH (stripes + 1,)
+    int64_t[::1] taken,                 # SCRATCH (stripes * tiles + 1,)
     uint16_t[::1] sorted_users,         # SCRATCH (ratings of the fullest user stripe,)
     int64_t[::1] source,                # SCRATCH (the same,)
     int64_t[::1] order,                 # SCRATCH (the same,)
 ):
-    """Deal the ratings into blocks; inside a block the ratings of SGD_TURNS users take turns."""
-    cdef Py_ssize_t stripes = user_start.shape[0] - 1, stripe, j, row, user, item, first, last, s
+    """Deal the ratings into blocks, tile by tile; inside a tile the ratings of SGD_TURNS users take turns."""
+    cdef Py_ssize_t stripes = user_start.shape[0] - 1, n_tiles = stripes * tiles, stripe, j, row, user, item, s
+    cdef Py_ssize_t first, last
     cdef bint has_weights = weights.shape[0] > 0
     cdef int64_t base = 0, t, slot
     with nogil:
         for stripe in range(stripes):
-            for j in range(stripes + 1):
+            for j in range(n_tiles + 1):
                 taken[j] = 0
             for row in range(user_start[stripe], user_start[stripe + 1]):
                 user = user_order[row]
                 for t in range(indptr[user], indptr[user + 1]):
-                    taken[item_stripe[indices[t]] + 1] += 1
-            for j in range(stripes):
+                    taken[item_tile[indices[t]] + 1] += 1
+            for j in range(n_tiles):
                 taken[j + 1] += taken[j]
-                block_start[stripe * stripes + j] = base + taken[j]
+            for j in range(stripes):
+                block_start[stripe * stripes + j] = base + taken[j * tiles]
             for row in range(user_start[stripe], user_start[stripe + 1]):
                 user = user_order[row]
                 for t in range(indptr[user], indptr[user + 1]):
-                    j = item_stripe[indices[t]]
+                    j = item_tile[indices[t]]
                     slot = taken[j]
                     taken[j] = slot + 1
                     source[slot] = t
                     sorted_users[slot] = <uint16_t>(row - user_start[stripe])
             first = 0
-            for j in range(stripes):
+            for j in range(n_tiles):
                 last = taken[j]
                 take_turns(&sorted_users[0] + first, last - first, &order[0])
                 for s in range(last - first):
@@ -314,7 +361,7 @@ def sgd_fill_blocks(
                     t = source[slot]
                     item = indices[t]
                     users[base + first + s] = sorted_users[slot]
-                    items[base + first + s] = <uint16_t>(item_position[item] - item_start[j])
+                    items[base + first + s] = <uint16_t>(item_position[item] - item_start[j // tiles])
                     block_values[base + first + s] = values[t]
                     if has_weights:
                         block_weights[base + first + s] = weights[t]
