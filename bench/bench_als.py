@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import time
 
-import cymf
-
 from estimators import Case, measure_all, options, training_ratings, write_cases
+
+import cymf
 
 SOLVERS = ("cholesky", "lapack")
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import time
 
-import cymf
 import numpy as np
+from estimators import Case, measure_all, options, training_ratings, write_cases
 from scipy import sparse
 
-from estimators import Case, measure_all, options, training_ratings, write_cases
+import cymf
 
 RATE = 1e-6
 

@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cymf._kernels
 import numpy as np
-
 from machine import describe, heading
 from report import write_json, write_text
 from runner import best_level, load_runner, peaks, time_kernel
+
+import cymf._kernels
 
 _BATCH = 32  # rows of one rank-k update, as in ALS
 _RATINGS = 20_000  # of one repetition, about

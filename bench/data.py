@@ -21,7 +21,7 @@ _VERSION = 1  # of what stands below: part of the file name, so that an old file
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Training and held-out ratings as row numbers; of explicit ones a tenth is held out, drawn at random by one seed."""
+    """Training and held-out ratings as row numbers; a tenth of explicit ratings is held out, drawn by one seed."""
 
     train_users: np.ndarray
     train_items: np.ndarray

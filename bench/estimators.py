@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cymf
 import numpy as np
-
 from data import DATA_SETS, DEFAULT_CACHE, Split, prepare
 from machine import describe, heading
 from report import write_json, write_text
 from runner import best_level, peaks
+
+import cymf
 
 __all__ = ["Case", "measure_all", "options", "training_ratings", "write_cases"]
 
@@ -92,7 +92,8 @@ def write_cases(
     roofs = peaks(best_level())
     peak = roofs[f"fma_f{given.dtype[-2:]}"]
     lines = [
-        f"| what | k | threads | s/iteration | range | million ratings/s | GFLOP/s by the textbook | % of FMA peak | × {against} |",
+        "| what | k | threads | s/iteration | range | million ratings/s | GFLOP/s by the textbook "
+        f"| % of FMA peak | × {against} |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     records: list[dict[str, Any]] = []

@@ -9,9 +9,10 @@ import subprocess
 import time
 from pathlib import Path
 
-import cymf
 import numpy as np
 import scipy
+
+import cymf
 
 __all__ = ["describe", "heading"]
 

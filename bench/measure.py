@@ -114,9 +114,10 @@ class Worker:
         self.log = environments.parent / "logs" / f"{key}.log"
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("w") as log:
+            script = str(Path(__file__).with_name("worker.py"))
+            sizes = str(n_factors), str(n_threads)
             self.process = subprocess.Popen(
-                [str(python), str(Path(__file__).with_name("worker.py")), key, str(path), str(n_factors), str(n_threads),
-                 json.dumps(settings)],
+                [str(python), script, key, str(path), *sizes, json.dumps(settings)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, bufsize=1,
                 env=process_variables(n_threads, own=own), cwd=None if own else environments,
             )  # fmt: skip

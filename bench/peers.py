@@ -6,9 +6,9 @@
     python bench/peers.py --sweep                 # try penalties, print the held-out RMSE of each
 
 Writes peers.md, peers.json and a picture per table into the output folder. Seconds per iteration are
-(T(many) - T(few)) / (many - few), by turns; "× cymf" is the median over rounds of the ratio to the cymf estimator of the
-same kind within the round. Quality: from `fit()`'s begin to within 0.1 % of the library's own best held-out RMSE (for
-implicit feedback: 1 - recall@20), and to one that all reach, the largest of their bests.
+(T(many) - T(few)) / (many - few), by turns; "× cymf" is the median over rounds of the ratio to the cymf estimator
+of the same kind within the round. Quality: from `fit()`'s begin to within 0.1 % of the library's own best held-out
+RMSE (for implicit feedback: 1 - recall@20), and to one that all reach, the largest of their bests.
 """
 
 from __future__ import annotations

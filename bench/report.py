@@ -58,12 +58,14 @@ def peers_table(
 ) -> str:
     """Return the Markdown table of one data set and number of factors.
 
-    `own` are cymf's measurements and `work` the flops of an iteration, both by family; `error` names the held-out error.
+    `own` are cymf's measurements and `work` the flops of an iteration, both by family; `error`
+    names the held-out error.
     """
     target = common_error(results)
     lines = [
-        f"| library | kind | s/iteration | × cymf (range) | GFLOP/s by the textbook | best held-out {error} (iterations) "
-        f"| s to own best + 0.1 % | s to {error} {target:.4f} | peak MB (over data) |",
+        "| library | kind | s/iteration | × cymf (range) | GFLOP/s by the textbook "
+        f"| best held-out {error} (iterations) | s to own best + 0.1 % | s to {error} {target:.4f} "
+        "| peak MB (over data) |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for result in results:

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import cymf._kernels
 import numpy as np
-
 from data import DEFAULT_CACHE
+
+import cymf._kernels
 
 __all__ = ["best_level", "load_runner", "peaks", "time_kernel"]
 

@@ -3,8 +3,8 @@
     python worker.py KEY FILE N_FACTORS N_THREADS SETTINGS
 
 SETTINGS are JSON that goes before the peer's own. It answers {"ready": …} once the data are converted; then
-{"fit": n_iter} with {"seconds": …}, and {"error": true} with the held-out error of the last fit: RMSE, or 1 - recall@20. What the
-library prints goes to standard error.
+{"fit": n_iter} with {"seconds": …}, and {"error": true} with the held-out error of the last fit: RMSE, or
+1 - recall@20. What the library prints goes to standard error.
 """
 
 from __future__ import annotations

@@ -14,12 +14,12 @@ REQUIREMENTS = (
 _SWEEP = ("lambda_", (2.5, 5.0, 10.0, 20.0, 40.0))
 PEERS = {
     "cmfrec-cholesky": Peer(
-        "cmfrec, Cholesky", "ALS", {"use_cg": False, "lambda_": 10.0}, sweep=_SWEEP, quick=True
+        "cmfrec, Cholesky", "ALS", {"use_cg": False, "lambda_": 20.0}, sweep=_SWEEP, quick=True
     ),
     "cmfrec-cg": Peer(
         "cmfrec, CG",
         "ALS",
-        {"use_cg": True, "lambda_": 10.0},
+        {"use_cg": True, "lambda_": 20.0},
         sweep=_SWEEP,
         quick=True,
         note="inexact solves",

@@ -11,7 +11,7 @@ from adapters import Peer
 REQUIREMENTS = (("cornac>=2.6",),)
 PEERS = {
     "cornac": Peer(
-        "cornac MF", "SGD", {"learning_rate": 0.01, "lambda_reg": 0.02}, ("lambda_reg", (0.01, 0.02, 0.04, 0.08, 0.16)),
+        "cornac MF", "SGD", {"learning_rate": 0.01, "lambda_reg": 0.04}, ("lambda_reg", (0.01, 0.02, 0.04, 0.08, 0.16)),
         note="result depends on timing: with a seed it would use one thread",
     )
 }  # fmt: skip

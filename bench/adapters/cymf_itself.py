@@ -13,7 +13,7 @@ PEERS = {
         ("reg", (0.3, 0.6, 1.2, 2.4, 4.8)), quick=True,
     ),
     "cymf-sgd": Peer(
-        "cymf SGD", "SGD", {"estimator": "SGD", "reg": 0.06}, ("reg", (0.015, 0.03, 0.06, 0.12, 0.24)), quick=True,
+        "cymf SGD", "SGD", {"estimator": "SGD", "reg": 0.03}, ("reg", (0.015, 0.03, 0.06, 0.12, 0.24)), quick=True,
     ),
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ PEERS = {
     "irspack-cg": Peer("irspack, CG", "implicit", {"solver_type": "CG", **_SETTINGS}, _SWEEP, note="inexact solves"),
     "irspack-cholesky": Peer("irspack, Cholesky", "implicit", {"solver_type": "CHOLESKY", **_SETTINGS}, _SWEEP),
     "irspack-ialspp": Peer(
-        "irspack, iALS++", "implicit", {"solver_type": "IALSPP", **_SETTINGS}, _SWEEP, note="solves in blocks of 64 factors"
+        "irspack, iALS++", "implicit", {"solver_type": "IALSPP", **_SETTINGS}, _SWEEP, note="blocks of 64 factors"
     ),
 }  # fmt: skip
 

@@ -7,12 +7,12 @@ import numpy as np
 from adapters import Peer
 
 REQUIREMENTS = (("scikit-surprise>=1.1.4", "pandas"),)
-_SWEEP = ("reg_all", (0.01, 0.02, 0.04, 0.08, 0.16))
+_SWEEP = ("reg_all", (0.0125, 0.025, 0.05, 0.1, 0.2))
 PEERS = {
     "surprise": Peer(
         "Surprise SVD",
         "SGD",
-        {"reg_all": 0.02, "lr_all": 0.005},
+        {"reg_all": 0.05, "lr_all": 0.02},
         _SWEEP,
         quick=True,
         note="one thread only",
