@@ -60,16 +60,18 @@ LEVELS = ["baseline", "v3", "v4"] if X86 else ["baseline"]
 KERNEL_SOURCES = [
     f"cymf/_kernels/{name}"
     for name in (
-        "als.pxi", "sgd.pxi", "gradient_descent.pxi", "micro_kernels.pxi", "blas.pxi", "cpu.h",
+        "als.pxi", "sgd.pxi", "gradient_descent.pxi", "micro_kernels.pxi", "blas.pxi",
+        "kernel_table.pxi", "export.pxi", "cpu.h",
         "micro_kernels.h", "micro_kernels_real.h", "vectors.h", "threads.h",
     )
 ]  # fmt: skip
 
 # The flag groups of each module, beside "all".
 MODULES = {
-    "_cpu": [],
-    "_als_lapack": [],
-    **{f"_{level}": ["kernels", level] for level in LEVELS},
+    "cymf.kernels": [],
+    "cymf._kernels._cpu": [],
+    "cymf._kernels._als_lapack": [],
+    **{f"cymf._kernels._{level}": ["kernels", level] for level in LEVELS},
 }
 
 
@@ -78,15 +80,15 @@ class BuildWithLevels(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         kind = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
-        for group in ["all", *MODULES[ext.name.rpartition(".")[2]]]:
+        for group in ["all", *MODULES[ext.name]]:
             ext.extra_compile_args = [*ext.extra_compile_args, *FLAGS[kind][group]]
         super().build_extension(ext)
 
 
 def extension(module: str) -> Extension:
     return Extension(
-        f"cymf._kernels.{module}",
-        [f"cymf/_kernels/{module}.pyx"],
+        module,
+        [f"{module.replace('.', '/')}.pyx"],
         depends=KERNEL_SOURCES,
         extra_link_args=["-Wl,-s"] if sys.platform.startswith("linux") and not DEBUG else [],
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -88,11 +88,12 @@ class Workers:
         operations : float
             An estimate of the floating-point operations; small work is done by the caller alone.
         """
-        others: list[Future[object]] = []
-        if self.n_threads > 1 and operations > _SMALL_WORK:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.n_threads - 1, thread_name_prefix="cymf")
-            others = [self._pool.submit(work, number) for number in range(1, self.n_threads)]
+        if self.n_threads == 1 or operations <= _SMALL_WORK:
+            work(0)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.n_threads - 1, thread_name_prefix="cymf")
+        others = [self._pool.submit(work, number) for number in range(1, self.n_threads)]
         try:
             work(0)
         finally:

@@ -30,6 +30,8 @@ class Side:
         Compressed rows; `weights` is empty where all are 1.
     chunks : ndarray of int64
         Row borders of about equal work.
+    counts : ndarray of int64
+        Ratings of each row.
     """
 
     indptr: np.ndarray
@@ -37,11 +39,7 @@ class Side:
     values: np.ndarray
     weights: np.ndarray
     chunks: np.ndarray
-
-    @property
-    def counts(self) -> np.ndarray:
-        """Ratings of each row, int64."""
-        return np.diff(self.indptr)
+    counts: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +118,7 @@ class Problem:
             view.values,
             weights,
             equal_work_chunks(view.indptr, work_per_row),
+            np.diff(view.indptr),
         )
 
     def zeros(self) -> Factors:
@@ -198,8 +197,7 @@ class Problem:
             (self.users, factors.user, factors.user_bias),
             (self.items, factors.item, factors.item_bias),
         ):
-            counts = side.counts
-            scale = np.where(counts > 0, counts.astype(np.float64) ** self.reg_exponent, 0.0)
+            scale = np.maximum(side.counts, 1) ** self.reg_exponent  # empty rows are zero
             for start in range(0, len(rows), 65536):
                 block = rows[start : start + 65536]
                 norms = np.einsum("if,if->i", block, block, dtype=np.float64)

@@ -26,7 +26,8 @@ def dealt_problems(draw: st.DrawFn, dtype: type[np.floating]):
     ratings = draw(compressed_ratings(dtype, LENGTHS, max_rows=20))
     stripes = draw(st.integers(1, 6), label="stripes")
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed of grid"))
-    return ratings, Grid.random((ratings.n_rows, ratings.n_columns), stripes, rng)
+    grid = Grid.random((ratings.n_rows, ratings.n_columns), stripes, rng)
+    return ratings, replace(grid, tiles=draw(st.integers(1, 4), label="tiles"))
 
 
 def dealt_positions(level: str, ratings: Compressed, grid: Grid) -> tuple[Blocks, np.ndarray]:

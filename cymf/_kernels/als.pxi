@@ -10,11 +10,11 @@
 # are solved by one Cholesky factor U'U of the upper left block; border and right-hand side ride along, and the bias
 # falls out of the Schur complement. Work per rating: k(k + 1) + 4k flops; per row: k^3 / 3 + 2k^2.
 #
-# A row with fewer ratings n than factors is cheaper in the dual, exactly: with X (n, k) and s = sqrt(c),
+# A row with fewer ratings n than factors is cheaper in the dual, exactly: with X (n, k), s = sqrt(c), K = X X' + reg n^nu I,
 #
-#   (X X' + (reg / reg_bias) s s' + reg n^nu I) z = s y,    w = X'z,    b = (reg / reg_bias) s'z
+#   K z = s y - b s,    w = X'z,    b = reg s'K^-1(s y) / (reg_bias + reg s'K^-1 s)
 #
-# which is an n x n system. Work per row: n^2 k + n^3 / 3.
+# which is an n x n system with two right-hand sides. Work per row: n^2 k + n^3 / 3.
 # Sources: Koren, Bell and Volinsky 2009, "Matrix factorization techniques for recommender systems" (biases, ALS);
 # Zhou et al. 2008, "Large-scale parallel collaborative filtering for the Netflix prize", section 3 (n^nu with nu = 1).
 
@@ -108,7 +108,7 @@ cdef int als_solve_primal(
 
 
 cdef int als_solve_dual(
-    Py_ssize_t n,               # IN  the arguments of als_solve_primal; 0 < n <= n_factors, reg > 0, reg_bias > 0
+    Py_ssize_t n,               # IN  the arguments of als_solve_primal; 0 < n <= n_factors, reg > 0
     const index* indices,
     const real* values,
     const real* weights,
@@ -128,14 +128,14 @@ cdef int als_solve_dual(
     cdef Py_ssize_t n_samples = (n_factors + 3) // 4 * 4
     cdef real* gram = scratch
     cdef real* z = gram + n_rows * n_columns
-    cdef real* inverse_diagonal = z + n_columns
+    cdef real* border = z + n_columns
+    cdef real* inverse_diagonal = border + n_columns
     cdef real* roots = inverse_diagonal + n_rows
     cdef real* columns = roots + n_columns
     cdef const real* rated[4]
     cdef Py_ssize_t s, r, f
-    cdef real ratio = 0, target, tolerance, total = 0
-    if fixed_bias != NULL:
-        ratio = <real>sqrt(reg / reg_bias)
+    cdef real target, tolerance, total = 0
+    cdef double pivot, b
     for s in range(n_columns):
         roots[s] = 0
         z[s] = 0
@@ -157,24 +157,26 @@ cdef int als_solve_dual(
         for s in range(n_rows, n_columns):
             columns[f * n_columns + s] = 0
     for s in range(n_columns):
-        columns[n_samples * n_columns + s] = ratio * roots[s]
-    rank_k_update(False, gram, columns, n_rows, n_columns, n_samples + (fixed_bias != NULL))
+        border[s] = roots[s]
+    rank_k_update(False, gram, columns, n_rows, n_columns, n_samples)
     for s in range(n):
         gram[s * n_columns + s] += <real>reg
     for s in range(n, n_rows):
         gram[s * n_columns + s] = 1
     tolerance = <real>(16 * n * (1.2e-7 if sizeof(real) == 4 else 2.3e-16))
-    if cholesky(gram, z, 1, n_rows, n_columns, inverse_diagonal, tolerance) >= 0:
+    if cholesky(gram, z, 2 if fixed_bias != NULL else 1, n_rows, n_columns, inverse_diagonal, tolerance) >= 0:
         return ROW_RANK_DEFICIENT
+    if fixed_bias != NULL:
+        pivot = reg_bias + reg * dot(border, border, n_columns)
+        if not pivot > 0:
+            return ROW_RANK_DEFICIENT
+        b = reg * dot(z, border, n_columns) / pivot
+        axpy(z, <real>-b, border, n_columns)
+        bias[0] = <real>b
     back_substitute(gram, z, n_rows, n_columns, inverse_diagonal)
     memset(row, 0, width * sizeof(real))
     for s in range(n):
         axpy(row, z[s] * roots[s], fixed + indices[s] * width, width)
-    if fixed_bias != NULL:
-        bias[0] = 0
-        for s in range(n):
-            bias[0] += z[s] * roots[s]
-        bias[0] *= ratio * ratio
     for s in range(n):
         total += z[s]
     return ROW_SOLVED if total - total == 0 else ROW_NOT_FINITE
@@ -196,20 +198,27 @@ cdef inline int als_solve_row(
     real* bias,
     real* scratch,
 ) noexcept nogil:
-    """The cheaper of the two exact solutions."""
-    if 4 * n <= 3 * n_factors and reg > 0 and (fixed_bias == NULL or reg_bias > 0):
-        return als_solve_dual(n, indices, values, weights, fixed, fixed_bias, n_factors, width, mean, reg, reg_bias,
-                              row, bias, scratch)
+    """The cheaper of the two exact solutions; what is singular to the dual is for the primal to judge."""
+    cdef int status = ROW_RANK_DEFICIENT
+    if 4 * n <= 3 * n_factors and reg > 0:
+        status = als_solve_dual(n, indices, values, weights, fixed, fixed_bias, n_factors, width, mean, reg, reg_bias,
+                                row, bias, scratch)
+    if status != ROW_RANK_DEFICIENT:
+        return status
     return als_solve_primal(n, indices, values, weights, fixed, fixed_bias, n_factors, width, mean, reg, reg_bias,
                             row, bias, scratch)
 
 
-def als_scratch_size(Py_ssize_t n_factors, Py_ssize_t width):
-    """Elements of scratch one worker needs: Gram matrix, right-hand sides, one batch of gathered rows."""
+cdef Py_ssize_t scratch_size(Py_ssize_t n_factors, Py_ssize_t width) noexcept nogil:
     cdef Py_ssize_t n_rows = (n_factors + 3) // 4 * 4
     cdef Py_ssize_t primal = n_rows * width + 2 * width + n_rows + ALS_BATCH * (width + 2)
-    cdef Py_ssize_t dual = n_rows * width + 2 * width + n_rows + (n_rows + 1) * width
+    cdef Py_ssize_t dual = n_rows * width + 3 * width + n_rows + (n_rows + 1) * width
     return max(primal, dual)
+
+
+def als_scratch_size(Py_ssize_t n_factors, Py_ssize_t width):
+    """Elements of scratch one worker needs: Gram matrix, right-hand sides, gathered rows."""
+    return scratch_size(n_factors, width)
 
 
 def als_half_sweep(
