@@ -55,12 +55,25 @@ class Measurement:
     version: str = ""
     error: str = ""
     many: int = 0
-    rounds: list[float] = field(default_factory=list)  # seconds per iteration
+    times: list[tuple[float, float]] = field(default_factory=list)  # T(few), T(many) of each round
     megabytes: float = float("nan")
     megabytes_before: float = float("nan")
     curve: list[tuple[int, float, float]] = field(
         default_factory=list
     )  # iterations, seconds, held-out error
+
+    @property
+    def rounds(self) -> list[float]:
+        """Seconds per iteration of each round."""
+        return [(many - few) / (self.many - _FEW) for few, many in self.times]
+
+    @property
+    def quickest(self) -> float:
+        """Seconds per iteration from the least T(few) and T(many): what others slowed down least."""
+        if not self.times:
+            return float("nan")
+        few, many = map(min, zip(*self.times, strict=True))
+        return (many - few) / (self.many - _FEW)
 
     @property
     def seconds(self) -> float:
@@ -78,16 +91,9 @@ class Measurement:
 
     def as_dict(self) -> dict[str, Any]:
         names = (
-            "key",
-            "version",
-            "error",
-            "many",
-            "rounds",
-            "megabytes",
-            "megabytes_before",
-            "curve",
-            "seconds",
-        )
+            "key", "version", "error", "many", "times", "rounds", "seconds", "quickest", "megabytes",
+            "megabytes_before", "curve",
+        )  # fmt: skip
         return {
             "label": self.peer.label,
             "family": self.peer.family,
@@ -183,7 +189,7 @@ def run(
     def one_round(key: str) -> None:
         worker, result = workers[key], results[key]
         few, many = (worker.ask(fit=n)["seconds"] for n in (_FEW, result.many))
-        result.rounds.append((many - few) / (result.many - _FEW))
+        result.times.append((few, many))
 
     def curve(key: str) -> None:
         worker, result = workers[key], results[key]

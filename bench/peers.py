@@ -145,6 +145,7 @@ def compare(given: argparse.Namespace) -> None:
                 {"data": name, "n_factors": n_factors, "results": [r.as_dict() for r in results]}
             )
             save(given, description, text, versions, records)
+    text[0] = text[0].rstrip("\n") + f"\n- load after: {describe()['load before']}\n"
     print(save(given, description, text, versions, records))
 
 

@@ -63,30 +63,32 @@ def peers_table(
     """
     target = common_error(results)
     lines = [
-        "| library | kind | s/iteration | × cymf (range) | GFLOP/s by the textbook "
+        "| library | kind | s/iteration | × cymf (range) | quickest | × cymf | GFLOP/s by the textbook "
         f"| best held-out {error} (iterations) | s to own best + 0.1 % | s to {error} {target:.4f} "
         "| peak MB (over data) |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for result in results:
         label, family = result.peer.label, result.peer.family
         if result.error:
             lines.append(
-                f"| {label} | {family} | not measured: {result.error.split(';')[0]} | | | | | | |"
+                f"| {label} | {family} | not measured: {result.error.split(';')[0]} | | | | | | | | |"
             )
             continue
-        ratio = ""
+        ratio = quickest = ""
         origin = own.get(family)
         if origin is result:
-            ratio = "1"
+            ratio = quickest = "1"
         elif origin is not None:
             middle, least, largest = ratios(result, origin)
             ratio = f"**{_shown(middle)}** ({_shown(least)} – {_shown(largest)})"
+            quickest = _shown(result.quickest / origin.quickest)
         n_iter, _, best = result.best
         memory = f"{result.megabytes:.0f} (+{result.megabytes - result.megabytes_before:.0f})"
         lines.append(
             f"| {label} | {family} | {_shown(result.seconds)} | {ratio} "
-            f"| {_shown(work.get(family, math.nan) / result.seconds / 1e9)} "
+            f"| {_shown(result.quickest)} | {quickest} "
+            f"| {_shown(work.get(family, math.nan) / result.quickest / 1e9)} "
             f"| {f'{best:.4f} ({n_iter})' if result.curve else ''} "
             f"| {_shown(result.seconds_to(best * _OWN_BEST))} | {_shown(result.seconds_to(target))} "
             f"| {memory if math.isfinite(result.megabytes) else ''} |"
