@@ -1,0 +1,287 @@
+"""Time the kernels alone, one core, float32: ns per rating, GFLOP/s, GB/s, and percent of this machine's peaks.
+
+    python bench/bench_kernels.py --quick
+    python bench/bench_kernels.py --levels baseline v3 --factors 32 64 128 --lengths 10 100 1000
+
+Flops are those of the textbook, whatever was executed; bytes are the rows of factors that must be read (and, in SGD,
+written) once per rating. "% FMA" is of the multiply-add peak of the best level; "% read" is of what reading an array of
+the same size in order reaches, so it is small where arithmetic binds.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from machine import describe, heading
+from report import write_json, write_text
+from runner import best_level, load_runner, peaks, time_kernel
+
+import cymf._kernels
+
+_BATCH = 32  # rows of one rank-k update, as in ALS
+_RATINGS = 20_000  # of one repetition, about
+
+
+@dataclass
+class Timing:
+    kernel: str
+    level: str
+    n_factors: int
+    length: int
+    table_rows: int
+    seconds: np.ndarray  # per rating, or per system
+    flops: float  # per rating, or per system
+    bytes: float
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.seconds))
+
+    @property
+    def spread(self) -> float:
+        """Half the distance of the quartiles, relatively."""
+        low, high = np.quantile(self.seconds, [0.25, 0.75])
+        return float((high - low) / 2 / self.median)
+
+
+def padded(n_factors: int) -> int:
+    return -(-n_factors // 16) * 16
+
+
+def random_rows(n_rows: int, n_factors: int, generator: np.random.Generator) -> np.ndarray:
+    """Return small random factors, padded by zeros, that start a cache line."""
+    width = padded(n_factors)
+    raw = np.zeros(n_rows * width + 16, np.float32)
+    start = -raw.ctypes.data % 64 // 4
+    rows = raw[start : start + n_rows * width].reshape(n_rows, width)
+    rows[:, :n_factors] = 0.1 * generator.standard_normal((n_rows, n_factors), dtype=np.float32)
+    return rows
+
+
+def time_small(level: str, n_factors: int) -> Iterator[Timing]:
+    """Time what has no row length: the rank-k update of a batch in the L1 cache, and one system."""
+    runner, generator = load_runner(level), np.random.default_rng(0)
+    k, width, n_rows = n_factors, padded(n_factors), -(-n_factors // 4) * 4
+    batch = random_rows(_BATCH, k, generator)
+    gram = random_rows(n_rows, k, generator)
+    seconds = time_kernel(lambda n, s: runner.time_rank_k(gram, batch, n, s))
+    yield Timing("rank-k update", level, k, 0, _BATCH, seconds / _BATCH, k * (k + 1), 4 * k)
+
+    samples = random_rows(2 * k, k, generator)
+    system = np.zeros_like(gram)
+    system[:k] = samples[:, :k].T @ samples
+    system[np.arange(n_rows), np.arange(n_rows)] += 1
+    given, right = random_rows(2, k, generator), np.zeros((2, width), np.float32)
+    inverse = np.zeros(n_rows, np.float32)
+    solve, copy = (
+        time_kernel(
+            lambda n, s, on=on: runner.time_cholesky(on, system, gram, given, right, inverse, n, s)
+        )
+        for on in (True, False)
+    )
+    yield Timing(
+        "Cholesky, per system",
+        level,
+        k,
+        0,
+        0,
+        solve - np.median(copy),
+        k**3 / 3 + 2 * k * k,
+        4 * k * width,
+    )
+
+
+def time_long(level: str, n_factors: int, length: int, table_rows: int) -> Iterator[Timing]:
+    """Time what goes over rows of ratings."""
+    runner, generator = load_runner(level), np.random.default_rng(0)
+    k, width = n_factors, padded(n_factors)
+    n_rows = max(1, _RATINGS // length)
+    n = n_rows * length
+    table = random_rows(table_rows, k, generator)
+    bias = np.zeros(table_rows, np.float32)
+    rows, row_bias = random_rows(n_rows, k, generator), np.zeros(n_rows, np.float32)
+    indices = generator.integers(0, table_rows, n).astype(np.int32)
+    values = generator.standard_normal(n).astype(np.float32)
+
+    def timing(kernel: str, seconds: np.ndarray, flops: float, n_bytes: float) -> Timing:
+        return Timing(kernel, level, k, length, table_rows, seconds / n, flops, n_bytes)
+
+    yield timing(
+        "dot", time_kernel(lambda r, s: runner.time_dot(table, indices, r, s)), 2 * k, 4 * k
+    )
+
+    size = getattr(cymf._kernels.load_level(level), "als_scratch_size")(k, width)  # noqa: B009
+    scratch = random_rows(1, size, generator)[0]
+    solved, solved_bias = np.zeros_like(rows), row_bias.copy()
+    per_rating = k * (k + 1) + 2 * k + (k**3 / 3 + 2 * k * k) / length
+    seconds = time_kernel(
+        lambda r, s: runner.time_als_rows(
+            length, indices, values, table, bias, k, solved, solved_bias, scratch, r, s
+        )
+    )
+    yield timing("ALS row", seconds, per_rating, 4 * k)
+
+    m = min(table_rows, 1 << 16)
+    sorted_users = np.repeat(np.arange(n_rows), length).astype(np.uint16)
+    items = (indices % m).astype(np.uint16)
+    factors = rows.copy(), table[:m].copy()
+    shrinks = np.ones((n_rows, 2), np.float32), np.ones((m, 2), np.float32)
+    biases = row_bias.copy(), bias[:m].copy()
+    spare = np.zeros((2, n), np.uint16)
+    order = np.zeros(n, np.int64)
+    seconds = time_kernel(
+        lambda r, s: runner.time_sgd_block(
+            sorted_users, items, values, *factors, *biases, *shrinks, *spare, order, r, s
+        )
+    )
+    yield timing("SGD block", seconds, 8 * k, 16 * k)
+
+    gradient = np.zeros_like(rows)
+    seconds = time_kernel(
+        lambda r, s: runner.time_residual_gradient(
+            length, indices, values, rows, table, bias, gradient, r, s
+        )
+    )
+    yield timing("residual gradient", seconds, 4 * k, 4 * k)
+
+
+def read_bandwidth(level: str, n_bytes: int, known: dict[int, float]) -> float:
+    """Return GB/s of reading so many bytes in order, over and over."""
+    n = -(-max(n_bytes, 4096) // 1024) * 256
+    if n not in known:
+        x = np.zeros(n, np.float32)
+        runner = load_runner(level)
+        known[n] = float(x.nbytes / time_kernel(lambda r, s: runner.time_read(x, r, s)).min() / 1e9)
+    return known[n]
+
+
+def table(timings: list[Timing], roofs: dict[str, float]) -> tuple[str, list[dict[str, object]]]:
+    """Return Markdown, and the same as records."""
+    lines = [
+        "| kernel | level | k | row length | table, rows | ns | ± % | GFLOP/s | % FMA | GB/s | % read |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    records: list[dict[str, object]] = []
+    known: dict[int, float] = {}
+    for t in timings:
+        gflops, gbytes = t.flops / t.median / 1e9, t.bytes / t.median / 1e9
+        reads = read_bandwidth(
+            best_level(), 4 * padded(t.n_factors) * max(t.table_rows, t.n_factors), known
+        )
+        record = {
+            "kernel": t.kernel, "level": t.level, "n_factors": t.n_factors, "length": t.length,
+            "table_rows": t.table_rows, "nanoseconds": t.median * 1e9, "spread": t.spread, "gflops": gflops,
+            "share_of_fma": gflops / roofs["fma_f32"], "gigabytes": gbytes, "share_of_read": gbytes / reads,
+        }  # fmt: skip
+        records.append(record)
+        lines.append(
+            f"| {t.kernel} | {t.level} | {t.n_factors} | {t.length or ''} | {t.table_rows or ''} "
+            f"| {t.median * 1e9:.4g} | {100 * t.spread:.1f} | {gflops:.1f} | {100 * gflops / roofs['fma_f32']:.0f} "
+            f"| {gbytes:.1f} | {100 * gbytes / reads:.0f} |"
+        )
+    return "\n".join(lines), records
+
+
+def picture(records: list[dict[str, object]], roofs: dict[str, float], path: Path) -> None:
+    """Draw the roofline: GFLOP/s over flops per byte of factors."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
+    x = np.logspace(-1.5, 3, 200)
+    for name, label in (
+        ("read_L1", "L1"),
+        ("read_L2", "L2"),
+        ("read_L3", "L3"),
+        ("read_memory", "memory"),
+    ):
+        axes.plot(x, np.minimum(roofs["fma_f32"], roofs[name] * x), color="0.7", linewidth=1)
+        axes.annotate(
+            f"{label} {roofs[name]:.0f} GB/s", (x[0], roofs[name] * x[0]), fontsize=8, color="0.4"
+        )
+    axes.axhline(roofs["fma_f32"], color="0.4", linewidth=1)
+    axes.annotate(
+        f"FMA {roofs['fma_f32']:.0f} GFLOP/s",
+        (x[-1], roofs["fma_f32"]),
+        ha="right",
+        va="bottom",
+        fontsize=8,
+    )
+    markers = dict(zip(dict.fromkeys(r["level"] for r in records), "osD^", strict=False))
+    colors = dict(
+        zip(dict.fromkeys(r["kernel"] for r in records), plt.cm.tab10.colors, strict=False)
+    )
+    for r in records:
+        intensity = r["gflops"] / r["gigabytes"]
+        axes.scatter(
+            intensity,
+            r["gflops"],
+            8 + r["n_factors"] / 4,
+            color=colors[r["kernel"]],
+            marker=markers[r["level"]],
+            alpha=0.7,
+        )
+    for kernel, color in colors.items():
+        axes.scatter([], [], color=color, label=kernel)
+    for level, marker in markers.items():
+        axes.scatter([], [], color="k", marker=marker, label=level)
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="flops per byte of factors",
+        ylabel="GFLOP/s, one core, float32",
+    )
+    axes.set_title("Kernels under this machine's roofs; larger marks: more factors")
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main() -> None:
+    levels = cymf._kernels.available_levels()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="64 and 128 factors at the best level")
+    parser.add_argument(
+        "--levels", nargs="+", choices=levels, help="default: all that this processor has"
+    )
+    parser.add_argument("--factors", nargs="+", type=int)
+    parser.add_argument("--lengths", nargs="+", type=int, help="ratings of a row")
+    parser.add_argument("--tables", nargs="+", type=int, help="rows of the fixed side")
+    parser.add_argument(
+        "--output", type=Path, default=Path(__file__).parent / "results", help="folder"
+    )
+    given = parser.parse_args()
+    chosen_levels = given.levels or (levels[-1:] if given.quick else levels)
+    factors = given.factors or ([64, 128] if given.quick else [16, 32, 50, 64, 128, 256])
+    lengths = given.lengths or ([10, 100, 1000] if given.quick else [5, 20, 100, 1000])
+    tables = given.tables or ([4000] if given.quick else [4000, 200_000])
+
+    description = describe()
+    roofs = peaks(best_level())
+    timings = [t for level in chosen_levels for k in factors for t in time_small(level, k)]
+    for level in chosen_levels:
+        for k in factors:
+            for table_rows in tables:
+                for length in lengths:
+                    timings += time_long(level, k, length, table_rows)
+    timings.sort(key=lambda t: (t.kernel, t.level, t.n_factors, t.table_rows, t.length))
+    text, records = table(timings, roofs)
+    limits = ", ".join(f"{name} {value:.0f}" for name, value in roofs.items())
+    head = heading(
+        description, **{f"peaks of one core at level {best_level()} (GFLOP/s, GB/s)": limits}
+    )
+    print(write_text(given.output / "kernels.md", f"## Kernels\n\n{head}\n\n{text}\n"))
+    write_json(
+        given.output / "kernels.json", {"machine": description, "peaks": roofs, "timings": records}
+    )
+    picture(records, roofs, given.output / "kernels.png")
+
+
+if __name__ == "__main__":
+    main()
