@@ -26,7 +26,7 @@ from report import peers_picture, peers_table, write_json, write_text
 
 QUICK = {"data": ["ml1m-half"], "factors": [64]}
 ALL = {"data": ["ml1m-half", "synthetic-20m", "gowalla"], "factors": [64, 128]}
-ORIGINS = {"ALS": "cymf-als", "SGD": "cymf-sgd"}
+ORIGINS = {"ALS": "cymf-als", "ALS, CG": "cymf-als-cg", "SGD": "cymf-sgd"}
 
 
 def arguments() -> argparse.Namespace:
@@ -179,7 +179,7 @@ def textbook_work(split: Split, n_factors: int) -> dict[str, float]:
     als = (
         2 * split.nnz * k * (k + 1) + 4 * split.nnz * k + sum(split.shape) * (k**3 / 3 + 2 * k * k)
     )
-    return {"ALS": als, "SGD": 8.0 * split.nnz * k}
+    return {"ALS": als, "ALS, CG": als, "SGD": 8.0 * split.nnz * k}
 
 
 def main() -> None:

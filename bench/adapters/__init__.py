@@ -43,7 +43,8 @@ class Peer:
     label : str
         What tables say.
     family : str
-        "ALS" or "SGD": which of cymf's estimators it is compared with; "implicit": runs on implicit feedback only.
+        "ALS", "ALS, CG" or "SGD": which of cymf's solvers it is compared with; "implicit": runs on implicit
+        feedback only.
     settings : dict
         What its adapter hands to the library, beside sizes.
     sweep : (str, tuple of float)

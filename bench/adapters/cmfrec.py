@@ -18,7 +18,7 @@ PEERS = {
     ),
     "cmfrec-cg": Peer(
         "cmfrec, CG",
-        "ALS",
+        "ALS, CG",
         {"use_cg": True, "lambda_": 20.0},
         sweep=_SWEEP,
         quick=True,

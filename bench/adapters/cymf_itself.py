@@ -12,6 +12,11 @@ PEERS = {
         "cymf ALS", "ALS", {"estimator": "ALS", "reg": 1.2, "tol": 0.0, "track_objective": False},
         ("reg", (0.3, 0.6, 1.2, 2.4, 4.8)), quick=True,
     ),
+    "cymf-als-cg": Peer(
+        "cymf ALS, CG", "ALS, CG",
+        {"estimator": "ALS", "solver": "cg", "reg": 1.2, "tol": 0.0, "track_objective": False},
+        ("reg", (0.3, 0.6, 1.2, 2.4, 4.8)), quick=True, note="inexact solves, three steps",
+    ),
     "cymf-sgd": Peer(
         "cymf SGD", "SGD", {"estimator": "SGD", "reg": 0.03}, ("reg", (0.015, 0.03, 0.06, 0.12, 0.24)), quick=True,
     ),
