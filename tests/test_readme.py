@@ -1,0 +1,31 @@
+"""The README's examples run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cymf
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+
+def python_blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_first_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = ["196\t242\t3\t881250949", "196\t302\t4\t881250950", "186\t302\t3\t891717742"]
+    Path("u.data").write_text("\n".join(lines) + "\n")
+    names = {}
+    exec(python_blocks()[0], names)
+    assert names["items"].tolist()[0] == -1  # all that there is was rated
+    assert cymf.load("model.cymf").predict(196, 242) == names["model"].predict(196, 242)
+
+
+def test_the_second_example_runs():
+    ratings = cymf.datasets.make_ratings(60, 40, 800, random_state=0).ratings
+    names = {"cymf": cymf, "ratings": ratings}
+    exec(python_blocks()[1], names)
+    assert names["model"].predict("cy", "tea") > 2
