@@ -7,6 +7,7 @@ table of Cython directives, are all there is. ``CYMF_DEBUG=1`` turns bounds chec
 import os
 import platform
 import sys
+from glob import glob
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -57,21 +58,21 @@ DIRECTIVES = {
 }
 
 LEVELS = ["baseline", "v3", "v4"] if X86 else ["baseline"]
-KERNEL_SOURCES = [
-    f"cymf/_kernels/{name}"
-    for name in (
-        "als.pxi", "als_cg.pxi", "sgd.pxi", "gradient_descent.pxi", "micro_kernels.pxi", "blas.pxi",
-        "kernel_table.pxi", "export.pxi", "cpu.h",
-        "micro_kernels.h", "micro_kernels_real.h", "vectors.h", "threads.h",
-    )
-]  # fmt: skip
+if os.environ.get("CYMF_LEVELS"):  # CYMF_LEVELS=v3: only these, for a quick build while developing
+    LEVELS = [level for level in LEVELS if level in os.environ["CYMF_LEVELS"].split(",")]
+FAMILIES = ["", "implicit_", "ranking_", "top_n_"]  # explicit ratings have the plain names
+KERNEL_SOURCES = sorted(glob("cymf/_kernels/*.pxi") + glob("cymf/_kernels/*.h"))
 
 # The flag groups of each module, beside "all".
 MODULES = {
     "cymf.kernels": [],
     "cymf._kernels._cpu": [],
     "cymf._kernels._als_lapack": [],
-    **{f"cymf._kernels._{level}": ["kernels", level] for level in LEVELS},
+    **{
+        f"cymf._kernels._{family}{level}": ["kernels", level]
+        for family in FAMILIES
+        for level in LEVELS
+    },
 }
 
 

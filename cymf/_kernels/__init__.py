@@ -1,6 +1,7 @@
 """Compiled kernels, at the highest instruction-set level this processor supports.
 
-``kernels`` is the chosen level's module. ``CYMF_SIMD=baseline|v3|v4`` forces a level; one that the processor or
+``kernels`` is the chosen level's module for explicit ratings; ``implicit_kernels``, ``ranking_kernels`` and
+``top_n_kernels`` are loaded when first asked for. ``CYMF_SIMD=baseline|v3|v4`` forces a level; one that the processor or
 this build lacks is an error, never a crash. The contract of the kernels is in ``README.md`` beside this file.
 """
 
@@ -26,15 +27,18 @@ def available_levels() -> tuple[str, ...]:
     )
 
 
-def load_level(level: str) -> ModuleType:
-    """Kernels of one level, for tests and benchmarks that compare levels."""
+def load_level(level: str, family: str = "") -> ModuleType:
+    """Kernels of one level, for tests and benchmarks that compare levels.
+
+    `family` is "" (explicit ratings), "implicit", "ranking" or "top_n".
+    """
     available = available_levels()
     if level not in available:
         raise ImportError(
             f"CYMF_SIMD={level!r} asks for an instruction-set level that is not available here; "
             f"available: {', '.join(available)}. Unset CYMF_SIMD to choose the best one."
         )
-    return importlib.import_module(f"cymf._kernels._{level}")
+    return importlib.import_module(f"cymf._kernels._{family}{family and '_'}{level}")
 
 
 _level = os.environ.get("CYMF_SIMD") or available_levels()[-1]
@@ -44,3 +48,10 @@ kernels = load_level(_level)
 def simd_level() -> str:
     """The level in use: ``"baseline"``, ``"v3"`` or ``"v4"``."""
     return _level
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name not in ("implicit_kernels", "ranking_kernels", "top_n_kernels"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = globals()[name] = load_level(_level, name.removesuffix("_kernels"))
+    return module

@@ -168,7 +168,7 @@ CYMF_INLINE void NAME(strip)(const int rows, const int mode, REAL *G, ptrdiff_t 
 
 /* Upper triangle of G (=, +=) X' X for X (samples, n), in strips of four rows, each from its diagonal's vector on.
  * n_rows is a multiple of four, n the padded width; entries left of the diagonal in the first vector are written too. */
-static void NAME(rank_k_update)(const int add, REAL *G, const REAL *X, ptrdiff_t n_rows, ptrdiff_t n,
+CYMF_FUNCTION void NAME(rank_k_update)(const int add, REAL *G, const REAL *X, ptrdiff_t n_rows, ptrdiff_t n,
                                 ptrdiff_t samples) {
   for (ptrdiff_t a = 0; a < n_rows; a += CYMF_TILE_ROWS) {
     const ptrdiff_t b = a / LANES * LANES;
@@ -198,7 +198,7 @@ CYMF_INLINE void NAME(scaled_transpose)(REAL *T, ptrdiff_t ldt, const REAL *cons
 }
 
 /* R[t, :] (=, +=) sum_s T[s, t] X[s, :] for one or two right-hand sides, T (samples, 2), X (samples, n) */
-static void NAME(rank_k_right)(const int add, const int n_right, REAL *R, const REAL *T, const REAL *X, ptrdiff_t n,
+CYMF_FUNCTION void NAME(rank_k_right)(const int add, const int n_right, REAL *R, const REAL *T, const REAL *X, ptrdiff_t n,
                                ptrdiff_t samples) {
   if (n_right == 2) {
     if (add) NAME(strip)(2, 1, R, n, T, 2, X, n, n, samples);
@@ -216,7 +216,7 @@ static void NAME(rank_k_right)(const int add, const int n_right, REAL *R, const 
  * four, n the padded width; rows past the system are zero off the diagonal and one on it.
  * Returns -1, or the first row whose pivot is not above tolerance * (its diagonal entry before elimination).
  */
-static ptrdiff_t NAME(cholesky)(REAL *G, REAL *R, const int n_right, ptrdiff_t n_rows, ptrdiff_t n,
+CYMF_FUNCTION ptrdiff_t NAME(cholesky)(REAL *G, REAL *R, const int n_right, ptrdiff_t n_rows, ptrdiff_t n,
                                 REAL *inverse_diagonal, REAL tolerance) {
   for (ptrdiff_t a = 0; a < n_rows; a += CYMF_TILE_ROWS) {
     const ptrdiff_t start = a / LANES * LANES;
@@ -267,7 +267,7 @@ static ptrdiff_t NAME(cholesky)(REAL *G, REAL *R, const int n_right, ptrdiff_t n
 }
 
 /* x = U^-1 x, from the last strip of four rows to the first; zero past the system stays zero */
-static void NAME(back_substitute)(const REAL *G, REAL *x, ptrdiff_t n_rows, ptrdiff_t n,
+CYMF_FUNCTION void NAME(back_substitute)(const REAL *G, REAL *x, ptrdiff_t n_rows, ptrdiff_t n,
                                   const REAL *inverse_diagonal) {
   for (ptrdiff_t a = n_rows - CYMF_TILE_ROWS; a >= 0; a -= CYMF_TILE_ROWS) {
     const REAL *const strip = G + a * n;

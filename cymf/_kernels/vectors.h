@@ -27,11 +27,13 @@
 #if defined(__GNUC__) || defined(__clang__)
 #define CYMF_VECTOR_EXTENSIONS 1
 #define CYMF_INLINE static inline __attribute__((always_inline))
+#define CYMF_FUNCTION static __attribute__((unused))
 #define CYMF_PREFETCH(address) __builtin_prefetch((const void *)(address))
 #define CYMF_LIKELY(condition) __builtin_expect(!!(condition), 1)
 #else
 #define CYMF_VECTOR_EXTENSIONS 0
 #define CYMF_INLINE static __forceinline
+#define CYMF_FUNCTION static
 #define CYMF_PREFETCH(address) ((void)0)
 #define CYMF_LIKELY(condition) (condition)
 #endif

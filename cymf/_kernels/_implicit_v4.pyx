@@ -1,0 +1,3 @@
+# The kernels of implicit feedback, compiled for AVX-512. The bodies are in the .pxi files; the flags in setup.py.
+
+include "micro_kernels.pxi"

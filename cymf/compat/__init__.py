@@ -1,0 +1,1 @@
+"""Drop-ins for the classes of other libraries, module by module: ``cymf.compat.implicit``."""
