@@ -309,7 +309,7 @@ class FactorModel:
 def _norms(factors: np.ndarray) -> np.ndarray:
     norms = np.linalg.norm(factors, axis=-1)
     norms[norms == 0] = 1e-10
-    return norms
+    return np.asarray(norms)
 
 
 def _rows(name: str, values: Any, size: int) -> np.ndarray:
