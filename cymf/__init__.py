@@ -12,6 +12,7 @@ from cymf._model_file import load
 from cymf._training import Iteration
 from cymf._version import __version__
 from cymf.als import ALS
+from cymf.baselines import Popularity, Random
 from cymf.gradient_descent import GradientDescent
 from cymf.presets import presets
 from cymf.ratings import Ratings
@@ -21,6 +22,8 @@ __all__ = [
     "ALS",
     "SGD",
     "GradientDescent",
+    "Popularity",
+    "Random",
     "Ratings",
     "Iteration",
     "datasets",
