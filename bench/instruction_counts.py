@@ -3,10 +3,10 @@
     python bench/instruction_counts.py              # compare with instruction_counts.json; exit code 1 if any rose
     python bench/instruction_counts.py --update     # count again and store
 
-Every kernel runs once and three times on fixed inputs; half the difference is its count, so what surrounds it cancels,
-and a compiler gives the same figure on any machine. Level v3 only, because callgrind knows no AVX-512. Counts of
-another compiler are shown, not judged: it may schedule otherwise without being slower. A count says nothing
-about caches and latency; those are for bench_kernels.py.
+Every kernel runs once on fixed inputs after a run that warms up; callgrind counts between the two readings of the
+clock that would time it, so a compiler gives the same figure on any machine. Level v3 only, because callgrind knows no
+AVX-512. Counts of another compiler are shown, not judged: it may schedule otherwise without being slower. A count says
+nothing about caches and latency; those are for bench_kernels.py.
 """
 
 from __future__ import annotations
@@ -34,14 +34,13 @@ __all__ = ["cases", "compare", "compiler", "count", "missing"]
 STORED = Path(__file__).with_name("instruction_counts.json")
 LEVEL = "v3"
 TOLERANCE = 0.03
-_TIMES = 1, 3
 _SYSTEMS = 50, 64, 128  # factors
 _ROWS = (
     (64, 20),
     (64, 200),
     (128, 500),
 )  # factors, ratings a row: a dual ALS system, then primal ones
-_RATINGS = 2000
+_RATINGS = 1000
 _TABLE_ROWS = 1000
 
 
@@ -103,25 +102,30 @@ def count() -> dict[str, float]:
         )  # fmt: skip
         if process.returncode:
             raise RuntimeError(f"callgrind failed:\n{process.stderr[-2000:]}")
-        totals = {}
+        sections = {}
         for dump in Path(folder).iterdir():
             text = dump.read_text()
-            label = re.search(r"^desc: Trigger: Client Request: (.+)$", text, re.MULTILINE)
-            if label:
-                totals[label[1]] = int(re.search(r"^(?:summary|totals): (\d+)", text, re.MULTILINE)[1])  # fmt: skip
-    few, many = _TIMES
-    return {
-        case.name: round((totals[f"{many} {key}"] - totals[f"{few} {key}"]) / (many - few) / case.units, 3)
-        for key, case in enumerate(cases())
-    }  # fmt: skip
+            part = re.search(r"^part: (\d+)$", text, re.MULTILINE)
+            total = re.search(r"^(?:summary|totals): (\d+)", text, re.MULTILINE)
+            if part and total and "Client Request" in text:
+                sections[int(part[1])] = int(total[1])
+    # of each run: until its warm-up, its warm-up, the run itself
+    runs = iter([sections[part] for part in sorted(sections)][2::3])
+    counts = {}
+    for case in cases():
+        instructions = next(runs) - (next(runs) if case.overhead else 0)
+        counts[case.name] = round(instructions / case.units, 2)
+    return counts
 
 
 def _run() -> None:
     """Do the work that callgrind watches."""
-    runner, no_samples = load_runner(LEVEL), np.empty(0)
-    for key, case in enumerate(cases()):
-        for times in _TIMES:
-            runner.count(f"{times} {key}".encode(), case.run, times, no_samples)
+    runner, one_sample = load_runner(LEVEL), np.empty(1)
+    works = [run for case in cases() for run in (case.run, case.overhead) if run is not None]
+    runner.start_counting()
+    for work in works:
+        work(1, one_sample)
+    os._exit(0)  # Python's own end would be counted too, slowly
 
 
 def compare(counts: dict[str, float], stored: dict[str, float]) -> tuple[str, list[str], list[str]]:

@@ -15,19 +15,15 @@ cdef extern from "peaks.h" nogil:
     void triad(float* a, const float* b, const float* c, float factor, Py_ssize_t n)
 
 cdef extern from "counting.h" nogil:
-    void start_counting()
-    void end_counting(const char* label)
+    void cymf_start_counting "start_counting"()
 
 cdef float sink32 = 0       # results go here, so that no loop is idle in the compiler's eyes
 cdef double sink64 = 0
 
 
-def count(bytes label, run, Py_ssize_t repetitions, double[::1] seconds):
-    """Let callgrind count the instructions of one run; beneath it nothing else happens."""
-    cdef const char* text = label
-    start_counting()
-    run(repetitions, seconds)
-    end_counting(text)
+def start_counting():
+    """Let callgrind count from here on; every reading of the clock ends a section."""
+    cymf_start_counting()
 
 
 def time_fma(bint single, Py_ssize_t turns, double[::1] seconds):
