@@ -13,6 +13,7 @@ from cymf._training import Iteration
 from cymf._version import __version__
 from cymf.als import ALS
 from cymf.gradient_descent import GradientDescent
+from cymf.implicit_als import ImplicitALS
 from cymf.presets import presets
 from cymf.ratings import Ratings
 from cymf.sgd import SGD
@@ -21,6 +22,7 @@ __all__ = [
     "ALS",
     "SGD",
     "GradientDescent",
+    "ImplicitALS",
     "Ratings",
     "Iteration",
     "datasets",
