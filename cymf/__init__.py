@@ -14,6 +14,7 @@ from cymf._version import __version__
 from cymf.als import ALS
 from cymf.baselines import Popularity, Random
 from cymf.gradient_descent import GradientDescent
+from cymf.implicit_als import ImplicitALS
 from cymf.presets import presets
 from cymf.ratings import Ratings
 from cymf.sgd import SGD
@@ -24,6 +25,7 @@ __all__ = [
     "GradientDescent",
     "Popularity",
     "Random",
+    "ImplicitALS",
     "Ratings",
     "Iteration",
     "datasets",

@@ -35,6 +35,7 @@ ESTIMATORS: Mapping[str, str] = MappingProxyType(
         "GradientDescent": "cymf.gradient_descent",
         "Popularity": "cymf.baselines",
         "Random": "cymf.baselines",
+        "ImplicitALS": "cymf.implicit_als",
         "SGD": "cymf.sgd",
     }
 )
