@@ -12,7 +12,6 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from cymf._errors import DivergenceError
-from cymf._factors import Factors
 from cymf._implicit_problem import ImplicitModel, ImplicitProblem
 from cymf._implicit_rows import ImplicitRows
 from cymf._parallel import Workers, single_threaded_blas
