@@ -12,6 +12,7 @@ from cymf._model_file import load
 from cymf._training import Iteration
 from cymf._version import __version__
 from cymf.als import ALS
+from cymf.bpr import BPR
 from cymf.gradient_descent import GradientDescent
 from cymf.presets import presets
 from cymf.ratings import Ratings
@@ -19,6 +20,7 @@ from cymf.sgd import SGD
 
 __all__ = [
     "ALS",
+    "BPR",
     "SGD",
     "GradientDescent",
     "Ratings",

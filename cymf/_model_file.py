@@ -30,7 +30,12 @@ __all__ = ["load", "save"]
 FORMAT = "cymf model"
 FORMAT_VERSION = 1
 ESTIMATORS: Mapping[str, str] = MappingProxyType(
-    {"ALS": "cymf.als", "GradientDescent": "cymf.gradient_descent", "SGD": "cymf.sgd"}
+    {
+        "ALS": "cymf.als",
+        "BPR": "cymf.bpr",
+        "GradientDescent": "cymf.gradient_descent",
+        "SGD": "cymf.sgd",
+    }
 )
 
 _ARRAYS = (
