@@ -36,6 +36,8 @@ ESTIMATORS: Mapping[str, str] = MappingProxyType(
         "Popularity": "cymf.baselines",
         "Random": "cymf.baselines",
         "ImplicitALS": "cymf.implicit_als",
+        "BPR": "cymf.bpr",
+        "GradientDescent": "cymf.gradient_descent",
         "SGD": "cymf.sgd",
     }
 )
