@@ -25,6 +25,7 @@ __all__ = [
     "Metric",
     "as_metrics",
     "measure_factors",
+    "mean_of_users",
     "measure_lists",
     "ranking_scores",
 ]
@@ -250,7 +251,7 @@ def measure_lists(
             possible = int((held_out.catalogue.item_counts > 0).sum())
             means[metric.name] = float(listed[metric.cutoff].sum() / max(1, possible))
         else:
-            means[metric.name] = _mean(metric.name, per_user[metric.name])
+            means[metric.name] = mean_of_users(metric.name, per_user[metric.name])
     return means, per_user
 
 
@@ -289,7 +290,7 @@ def measure_factors(
             per_user[metric.name] = _areas(
                 user_factors, user_rows, item_factors, item_bias, held_out, n_threads
             )
-            means[metric.name] = _mean(metric.name, per_user[metric.name])
+            means[metric.name] = mean_of_users(metric.name, per_user[metric.name])
     order = [metric.name for metric in metrics]
     return (
         {name: means[name] for name in order},
@@ -341,7 +342,7 @@ def ranking_scores(
     )[0]
 
 
-def _mean(name: str, values: NDArray[np.float64]) -> float:
+def mean_of_users(name: str, values: NDArray[np.float64]) -> float:
     defined = values[~np.isnan(values)]
     if not len(defined):
         raise ValueError(
