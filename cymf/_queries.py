@@ -238,7 +238,9 @@ def _rising(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows with their indices in order and each once, and int64 row borders."""
     csr = sp.csr_array(
-        (np.ones(len(indices), bool), indices, indptr), shape=(len(indptr) - 1, n_columns), copy=True
+        (np.ones(len(indices), bool), indices, indptr),
+        shape=(len(indptr) - 1, n_columns),
+        copy=True,
     )
     csr.sum_duplicates()
     return csr.indptr.astype(np.int64), csr.indices

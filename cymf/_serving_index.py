@@ -242,7 +242,8 @@ def exclusion_arrays(excluded: Exclusions | None) -> tuple[np.ndarray, np.ndarra
     """Return the arrays that kernels take, empty ones for no exclusions."""
     if excluded is None:
         return _NO_INDICES, _NO_INDICES, _NO_INDICES
-    return excluded
+    rows, indptr = (np.ascontiguousarray(array, np.int64) for array in excluded[:2])
+    return rows, indptr, np.ascontiguousarray(excluded.indices)
 
 
 def _or_empty(array: np.ndarray | None, dtype: Any) -> np.ndarray:

@@ -125,7 +125,7 @@ def top_n_of_lists(
         none if query_offset is None else query_offset,
         target_factors,
         none if target_offset is None else target_offset,
-        *candidates,
+        *(np.ascontiguousarray(array, np.int64) for array in candidates),
         *exclusion_arrays(excluded),
         np.zeros(0, np.uint8) if allowed is None else allowed,
         *answers,
