@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from cymf._alignment import align_index, check_same_shape
 from cymf._confidence import signed_confidence
-from cymf._implicit_problem import ImplicitModel, ImplicitSide, weighted_gram, with_column
+from cymf._implicit_problem import (
+    ImplicitModel,
+    ImplicitSide,
+    implicit_model,
+    weighted_gram,
+    with_column,
+)
 from cymf._implicit_rows import FixedSide, Method, scratch_of
 from cymf._parallel import Workers, equal_work_chunks, single_threaded_blas
 from cymf._queries import Axis, By, rows_of
@@ -78,13 +85,13 @@ class FoldIn:
         self._back = np.ascontiguousarray(self._fixed.basis.T, dtype)
 
     @classmethod
-    def of(cls, state: FittedState, model: ImplicitModel, which: str) -> FoldIn:
-        """Return the one of this state, made when first asked for."""
+    def of(cls, state: FittedState, estimator: Any, which: str) -> FoldIn:
+        """Return that of an estimator's state and parameters, made when first asked for."""
+        parameters = which, *(getattr(estimator, name) for name in _PARAMETERS)
         known = _made.setdefault(state, {})
-        found = known.get(which)
-        if found is None or found.model != model:
-            found = known[which] = cls(state, model, which)
-        return found
+        if parameters not in known:
+            known[parameters] = cls(state, implicit_model(estimator), which)
+        return known[parameters]
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -107,7 +114,9 @@ class FoldIn:
             base,
             self.weights,
             model.penalties(counts, base * self._n_fixed),
-            equal_work_chunks(view.indptr, model.n_factors / 6 + 1),
+            _ONE_CHUNK
+            if len(counts) == 1
+            else equal_work_chunks(view.indptr, model.n_factors / 6 + 1),
             counts,
         )
 
@@ -126,8 +135,27 @@ class FoldIn:
         bias = solved[:, k] * self.dtype.type(self.model.bias_column)
         return Solved(np.ascontiguousarray(solved[:, :k]), bias)
 
+    def influence(
+        self, view: SparseView, row: int, other: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        """Return what made a row's score for a row of the other side.
 
-_made: weakref.WeakKeyDictionary[FittedState, dict[str, FoldIn]] = weakref.WeakKeyDictionary()
+        The rated rows j, their pulls r_j, the influence gᵀA⁻¹g_j of each on the score, and what the score is without
+        them, the other row's own bias left out.
+        """
+        cells = slice(int(view.indptr[row]), int(view.indptr[row + 1]))
+        rated = view.indices[cells]
+        weights = None if view.weights is None else view.weights[cells]
+        one = SparseView(np.array([0, len(rated)], np.int64), rated, view.values[cells], weights)
+        matrix, g, pulls, rest = self._fixed.system(self.side(one), 0)
+        target = self._fixed.rows[other, : self._n_unknowns].astype(np.float64)
+        solved = np.linalg.lstsq(matrix, target, rcond=None)[0]
+        return rated, pulls, g @ solved, float(rest @ solved)
+
+
+_ONE_CHUNK = np.array([0, 1], np.int64)
+_PARAMETERS = tuple(parameter.name for parameter in fields(ImplicitModel))
+_made: weakref.WeakKeyDictionary[FittedState, dict[Any, FoldIn]] = weakref.WeakKeyDictionary()
 
 
 def view_of(

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cymf._confidence import signed_confidence
+from cymf._confidence import CONFIDENCES, signed_confidence
 from cymf._errors import DivergenceError
 from cymf._factors import Factors, aligned_zeros
 from cymf._kernels import implicit_kernels
 from cymf._parallel import Workers, equal_work_chunks
 from cymf._state import FittedState
+from cymf._validation import check_choice, check_flag, check_integer, check_number
 
 if TYPE_CHECKING:
     from cymf.ratings import Ratings
@@ -24,6 +25,7 @@ __all__ = [
     "ImplicitModel",
     "ImplicitProblem",
     "ImplicitSide",
+    "implicit_model",
     "in_shares",
     "weighted_gram",
     "with_column",
@@ -67,6 +69,36 @@ class ImplicitModel:
     def penalties(self, counts: np.ndarray, unobserved: np.ndarray | float) -> np.ndarray:
         """Return λ (n + unobserved)^ν of each row, with `unobserved` the weight of all its cells."""
         return np.asarray(self.reg * (counts + unobserved) ** self.reg_exponent)
+
+
+def implicit_model(estimator: Any) -> ImplicitModel:
+    """Check the parameters of an estimator that say what is minimized."""
+    reg = check_number("reg", estimator.reg)
+    reg_bias = reg if estimator.reg_bias is None else check_number("reg_bias", estimator.reg_bias)
+    weight = check_number("unobserved_weight", estimator.unobserved_weight)
+    use_bias = check_flag("use_bias", estimator.use_bias)
+    if reg == 0 and weight == 0:
+        raise ValueError(
+            "reg and unobserved_weight are both 0, which leaves nothing to hold the factors; "
+            "expected one of them > 0"
+        )
+    if use_bias and (reg == 0) != (reg_bias == 0):
+        raise ValueError(f"reg={reg:g} and reg_bias={reg_bias:g}; expected both > 0 or both 0")
+    return ImplicitModel(
+        n_factors=check_integer("n_factors", estimator.n_factors, 1),
+        reg=reg,
+        reg_bias=reg_bias,
+        reg_exponent=check_number("reg_exponent", estimator.reg_exponent, maximum=2),
+        unobserved_weight=weight,
+        popularity_exponent=check_number(
+            "popularity_exponent", estimator.popularity_exponent, maximum=2
+        ),
+        weighting=check_choice("weighting", estimator.weighting, ("hu", "rendle")),
+        confidence=check_choice("confidence", estimator.confidence, CONFIDENCES),
+        alpha=check_number("alpha", estimator.alpha),
+        epsilon=check_number("epsilon", estimator.epsilon, positive=True),
+        use_bias=use_bias,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -141,10 +141,12 @@ class FixedSide:
         for row in retried:
             solved[row] = 0
             solved[row, : self.n_unknowns] = self._minimum_norm_row(side, int(row))
-        return retried[~np.isfinite(solved[retried].sum(axis=1))]
+        return np.asarray(retried[~np.isfinite(solved[retried].sum(axis=1))])
 
-    def _minimum_norm_row(self, side: ImplicitSide, row: int) -> np.ndarray:
-        """Return the shortest solution of one row's normal equations in float64; NaN where there is none."""
+    def system(
+        self, side: ImplicitSide, row: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return one row's normal equations in float64: A, its rated rows g and their pulls r, and −s t."""
         cells = slice(side.indptr[row], side.indptr[row + 1])
         indices, confidence = side.indices[cells], side.confidence[cells].astype(np.float64)
         q, base = self.n_unknowns, side.base[row]
@@ -156,9 +158,16 @@ class FixedSide:
             pulls -= weights * self.offset[indices]
         matrix = (g.T * weights) @ g
         matrix[np.diag_indices_from(matrix)] += base * self.eigenvalues[:q] + side.penalties[row]
-        right = g.T @ pulls
+        rest = np.zeros(q)
         if len(self._constant):
-            right -= base * self._constant[:q]
+            rest -= base * self._constant[:q].astype(np.float64)
+        return matrix, g, pulls, rest
+
+    def _minimum_norm_row(self, side: ImplicitSide, row: int) -> np.ndarray:
+        """Return the shortest solution of one row's normal equations; NaN where there is none."""
+        q = self.n_unknowns
+        matrix, g, pulls, rest = self.system(side, row)
+        right = np.asarray(g.T @ pulls + rest)
         if not (np.isfinite(matrix).all() and np.isfinite(right).all()):
             return np.full(q, np.nan)
         rcond = q * float(np.finfo(self.rows.dtype).eps)

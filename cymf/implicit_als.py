@@ -9,9 +9,10 @@ from typing import Any, Self
 import numpy as np
 
 from cymf._base import MatrixFactorization
+from cymf._explain import Explanation, explain_implicit
 from cymf._implicit_fold_in import FoldIn, view_of
 from cymf._implicit_problem import ImplicitProblem
-from cymf._implicit_settings import Settings, implicit_model, validation_score
+from cymf._implicit_settings import Settings, validation_score
 from cymf._inputs import training_ratings
 from cymf._parallel import Workers, single_threaded_blas
 from cymf._queries import By
@@ -321,9 +322,39 @@ class ImplicitALS(MatrixFactorization):
         """
         return self._fold_in("item", ratings, strengths, by, return_bias)
 
+    def explain(self, user: Any, item: Any, *, by: By = "id") -> Explanation:
+        """Return which of a user's ratings made the prediction for an item.
+
+        A user's row solves a linear system whose right-hand side is a sum over the user's ratings, so that a prediction
+        is a sum over them as well (Hu, Koren and Volinsky 2008, section 5).
+
+        Parameters
+        ----------
+        user, item : id
+            One user and one item, both with training ratings.
+        by : {"id", "index"}, default "id"
+            Whether `user` and `item`, and the items returned, are ids or row numbers.
+
+        Returns
+        -------
+        Explanation
+            ``(score, items, contributions, base)``: the items that the user rated, the largest contribution first, and
+            what each adds to the score; ``base`` is the rest, 0 in a model without biases.
+
+        Raises
+        ------
+        ValueError
+            If the model keeps no training ratings.
+        UnknownIdError
+            If the user or the item has none.
+        NotFittedError
+            If `fit` has not been called.
+        """
+        return explain_implicit(self._fitted(), self, user, item, by)
+
     def _fold_in(self, which: str, ratings: Any, strengths: Any, by: By, return_bias: bool) -> Any:
         state = self._fitted()
-        fold_in = FoldIn.of(state, implicit_model(self), which)
+        fold_in = FoldIn.of(state, self, which)
         view, single = view_of(ratings, strengths, state, which, by)
         n_threads = 1 if single else check_threads(self.n_threads)
         factors, bias = fold_in.solve(fold_in.side(view), n_threads)
