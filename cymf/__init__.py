@@ -12,8 +12,10 @@ from cymf._model_file import load
 from cymf._training import Iteration
 from cymf._version import __version__
 from cymf.als import ALS
+from cymf.baselines import Popularity, Random
 from cymf.bpr import BPR
 from cymf.gradient_descent import GradientDescent
+from cymf.logistic_mf import LogisticMF
 from cymf.presets import presets
 from cymf.ratings import Ratings
 from cymf.sgd import SGD
@@ -23,6 +25,9 @@ __all__ = [
     "BPR",
     "SGD",
     "GradientDescent",
+    "LogisticMF",
+    "Popularity",
+    "Random",
     "Ratings",
     "Iteration",
     "datasets",

@@ -34,6 +34,9 @@ ESTIMATORS: Mapping[str, str] = MappingProxyType(
         "ALS": "cymf.als",
         "BPR": "cymf.bpr",
         "GradientDescent": "cymf.gradient_descent",
+        "LogisticMF": "cymf.logistic_mf",
+        "Popularity": "cymf.baselines",
+        "Random": "cymf.baselines",
         "SGD": "cymf.sgd",
     }
 )
@@ -110,7 +113,7 @@ def load(path: str | os.PathLike[str], *, mmap: bool = False) -> MatrixFactoriza
 
     Returns
     -------
-    ALS, SGD or GradientDescent
+    fitted model, of the class that was saved
         Fitted, with the parameters, ids, history and, unless they were left out, the training
         ratings it was saved with. A ``random_state`` that was a generator is None.
 

@@ -10,10 +10,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cymf._compressed import compress
+from cymf._ranking_evaluation import Recommender, evaluate_ranking
+from cymf._ranking_report import Comparison, RankingReport, compare
 from cymf.ratings import Ratings
 
 __all__ = [
+    "Comparison",
+    "RankingReport",
+    "Recommender",
+    "compare",
     "cross_validate",
+    "evaluate_ranking",
     "kfold",
     "leave_k_out",
     "leave_latest_out",
