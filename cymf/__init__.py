@@ -16,6 +16,7 @@ from cymf.baselines import Popularity, Random
 from cymf.bpr import BPR
 from cymf.gradient_descent import GradientDescent
 from cymf.implicit_als import ImplicitALS
+from cymf.logistic_mf import LogisticMF
 from cymf.presets import presets
 from cymf.ratings import Ratings
 from cymf.sgd import SGD
@@ -25,6 +26,7 @@ __all__ = [
     "BPR",
     "SGD",
     "GradientDescent",
+    "LogisticMF",
     "Popularity",
     "Random",
     "ImplicitALS",
