@@ -35,6 +35,9 @@ ESTIMATORS: Mapping[str, str] = MappingProxyType(
         "GradientDescent": "cymf.gradient_descent",
         "Popularity": "cymf.baselines",
         "Random": "cymf.baselines",
+        "ImplicitALS": "cymf.implicit_als",
+        "BPR": "cymf.bpr",
+        "GradientDescent": "cymf.gradient_descent",
         "SGD": "cymf.sgd",
     }
 )
