@@ -17,6 +17,7 @@ from cymf.gradient_descent import GradientDescent
 from cymf.presets import presets
 from cymf.ratings import Ratings
 from cymf.sgd import SGD
+from cymf.spectral_mf import SpectralMF
 
 __all__ = [
     "ALS",
@@ -24,6 +25,7 @@ __all__ = [
     "GradientDescent",
     "Popularity",
     "Random",
+    "SpectralMF",
     "Ratings",
     "Iteration",
     "datasets",
