@@ -20,6 +20,7 @@ from cymf.logistic_mf import LogisticMF
 from cymf.presets import presets
 from cymf.ratings import Ratings
 from cymf.sgd import SGD
+from cymf.spectral_mf import SpectralMF
 
 __all__ = [
     "ALS",
@@ -30,6 +31,7 @@ __all__ = [
     "Popularity",
     "Random",
     "ImplicitALS",
+    "SpectralMF",
     "Ratings",
     "Iteration",
     "datasets",

@@ -44,6 +44,7 @@ ESTIMATORS: Mapping[str, str] = MappingProxyType(
         "Popularity": "cymf.baselines",
         "Random": "cymf.baselines",
         "SGD": "cymf.sgd",
+        "SpectralMF": "cymf.spectral_mf",
     }
 )
 
