@@ -1,3 +1,4 @@
 # The kernels of top-N search and ranking metrics, compiled for AVX-512. The bodies are in the .pxi files; the flags in setup.py.
 
 include "micro_kernels.pxi"
+include "ranking_metrics.pxi"
