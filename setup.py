@@ -25,6 +25,7 @@ FLAGS = {
     "unix": {
         "all": ["-std=gnu11", "-O0" if DEBUG else "-O3", "-g" if DEBUG else "-g0"],
         "kernels": ["-fno-math-errno", "-ffp-contract=fast"],
+        "as written": ["-ffp-contract=off"],  # a * b + c in two roundings
         "baseline": [],
         "v3": ["-mavx2", "-mfma", "-mbmi2"],
         "v4": [
@@ -40,6 +41,7 @@ FLAGS = {
     "msvc": {
         "all": ["/std:c11", "/Od" if DEBUG else "/O2"],
         "kernels": ["/fp:contract"],
+        "as written": ["/fp:precise"],
         "baseline": [],
         "v3": ["/arch:AVX2"],
         "v4": ["/arch:AVX512"],
@@ -68,6 +70,7 @@ MODULES = {
     "cymf.kernels": [],
     "cymf._kernels._cpu": [],
     "cymf._kernels._als_lapack": [],
+    "cymf._kernels._surprise_order": ["as written"],
     **{
         f"cymf._kernels._{family}{level}": ["kernels", level]
         for family in FAMILIES

@@ -11,31 +11,24 @@ the same size in order reaches, so it is small where arithmetic binds.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from kernel_cases import Case, cases_of_rows, cases_of_systems, padded
 from machine import describe, heading
 from report import write_json, write_text
 from runner import best_level, load_runner, peaks, time_kernel
 
 import cymf._kernels
 
-_BATCH = 32  # rows of one rank-k update, as in ALS
-_RATINGS = 20_000  # of one repetition, about
-
 
 @dataclass
 class Timing:
-    kernel: str
-    level: str
-    n_factors: int
-    length: int
-    table_rows: int
-    seconds: np.ndarray  # per rating, or per system
-    flops: float  # per rating, or per system
-    bytes: float
+    """A case and the seconds of each of its samples, per rating or per system."""
+
+    case: Case
+    seconds: np.ndarray
 
     @property
     def median(self) -> float:
@@ -48,105 +41,11 @@ class Timing:
         return float((high - low) / 2 / self.median)
 
 
-def padded(n_factors: int) -> int:
-    return -(-n_factors // 16) * 16
-
-
-def random_rows(n_rows: int, n_factors: int, generator: np.random.Generator) -> np.ndarray:
-    """Return small random factors, padded by zeros, that start a cache line."""
-    width = padded(n_factors)
-    raw = np.zeros(n_rows * width + 16, np.float32)
-    start = -raw.ctypes.data % 64 // 4
-    rows = raw[start : start + n_rows * width].reshape(n_rows, width)
-    rows[:, :n_factors] = 0.1 * generator.standard_normal((n_rows, n_factors), dtype=np.float32)
-    return rows
-
-
-def time_small(level: str, n_factors: int) -> Iterator[Timing]:
-    """Time what has no row length: the rank-k update of a batch in the L1 cache, and one system."""
-    runner, generator = load_runner(level), np.random.default_rng(0)
-    k, width, n_rows = n_factors, padded(n_factors), -(-n_factors // 4) * 4
-    batch = random_rows(_BATCH, k, generator)
-    gram = random_rows(n_rows, k, generator)
-    seconds = time_kernel(lambda n, s: runner.time_rank_k(gram, batch, n, s))
-    yield Timing("rank-k update", level, k, 0, _BATCH, seconds / _BATCH, k * (k + 1), 4 * k)
-
-    samples = random_rows(2 * k, k, generator)
-    system = np.zeros_like(gram)
-    system[:k] = samples[:, :k].T @ samples
-    system[np.arange(n_rows), np.arange(n_rows)] += 1
-    given, right = random_rows(2, k, generator), np.zeros((2, width), np.float32)
-    inverse = np.zeros(n_rows, np.float32)
-    solve, copy = (
-        time_kernel(
-            lambda n, s, on=on: runner.time_cholesky(on, system, gram, given, right, inverse, n, s)
-        )
-        for on in (True, False)
-    )
-    yield Timing(
-        "Cholesky, per system",
-        level,
-        k,
-        0,
-        0,
-        solve - np.median(copy),
-        k**3 / 3 + 2 * k * k,
-        4 * k * width,
-    )
-
-
-def time_long(level: str, n_factors: int, length: int, table_rows: int) -> Iterator[Timing]:
-    """Time what goes over rows of ratings."""
-    runner, generator = load_runner(level), np.random.default_rng(0)
-    k, width = n_factors, padded(n_factors)
-    n_rows = max(1, _RATINGS // length)
-    n = n_rows * length
-    table = random_rows(table_rows, k, generator)
-    bias = np.zeros(table_rows, np.float32)
-    rows, row_bias = random_rows(n_rows, k, generator), np.zeros(n_rows, np.float32)
-    indices = generator.integers(0, table_rows, n).astype(np.int32)
-    values = generator.standard_normal(n).astype(np.float32)
-
-    def timing(kernel: str, seconds: np.ndarray, flops: float, n_bytes: float) -> Timing:
-        return Timing(kernel, level, k, length, table_rows, seconds / n, flops, n_bytes)
-
-    yield timing(
-        "dot", time_kernel(lambda r, s: runner.time_dot(table, indices, r, s)), 2 * k, 4 * k
-    )
-
-    size = getattr(cymf._kernels.load_level(level), "als_scratch_size")(k, width)  # noqa: B009
-    scratch = random_rows(1, size, generator)[0]
-    solved, solved_bias = np.zeros_like(rows), row_bias.copy()
-    per_rating = k * (k + 1) + 2 * k + (k**3 / 3 + 2 * k * k) / length
-    seconds = time_kernel(
-        lambda r, s: runner.time_als_rows(
-            length, indices, values, table, bias, k, solved, solved_bias, scratch, r, s
-        )
-    )
-    yield timing("ALS row", seconds, per_rating, 4 * k)
-
-    m = min(table_rows, 1 << 16)
-    sorted_users = np.repeat(np.arange(n_rows), length).astype(np.uint16)
-    items = (indices % m).astype(np.uint16)
-    factors = rows.copy(), table[:m].copy()
-    shrinks = np.ones((n_rows, 2), np.float32), np.ones((m, 2), np.float32)
-    biases = row_bias.copy(), bias[:m].copy()
-    spare = np.zeros((2, n), np.uint16)
-    order = np.zeros(n, np.int64)
-    seconds = time_kernel(
-        lambda r, s: runner.time_sgd_block(
-            sorted_users, items, values, *factors, *biases, *shrinks, *spare, order, r, s
-        )
-    )
-    yield timing("SGD block", seconds, 8 * k, 16 * k)
-
-    gradient = np.zeros_like(rows)
-    seconds = time_kernel(
-        lambda r, s: runner.time_residual_gradient(
-            length, indices, values, rows, table, bias, gradient, r, s
-        )
-    )
-    yield timing("residual gradient", seconds, 4 * k, 4 * k)
+def timed(case: Case) -> Timing:
+    seconds = time_kernel(case.run)
+    if case.overhead is not None:
+        seconds = seconds - np.median(time_kernel(case.overhead))
+    return Timing(case, seconds / case.units)
 
 
 def read_bandwidth(level: str, n_bytes: int, known: dict[int, float]) -> float:
@@ -167,20 +66,21 @@ def table(timings: list[Timing], roofs: dict[str, float]) -> tuple[str, list[dic
     ]
     records: list[dict[str, object]] = []
     known: dict[int, float] = {}
-    for t in timings:
-        gflops, gbytes = t.flops / t.median / 1e9, t.bytes / t.median / 1e9
+    for timing in timings:
+        t, median, spread = timing.case, timing.median, timing.spread
+        gflops, gbytes = t.flops / median / 1e9, t.bytes / median / 1e9
         reads = read_bandwidth(
             best_level(), 4 * padded(t.n_factors) * max(t.table_rows, t.n_factors), known
         )
         record = {
             "kernel": t.kernel, "level": t.level, "n_factors": t.n_factors, "length": t.length,
-            "table_rows": t.table_rows, "nanoseconds": t.median * 1e9, "spread": t.spread, "gflops": gflops,
+            "table_rows": t.table_rows, "nanoseconds": median * 1e9, "spread": spread, "gflops": gflops,
             "share_of_fma": gflops / roofs["fma_f32"], "gigabytes": gbytes, "share_of_read": gbytes / reads,
         }  # fmt: skip
         records.append(record)
         lines.append(
             f"| {t.kernel} | {t.level} | {t.n_factors} | {t.length or ''} | {t.table_rows or ''} "
-            f"| {t.median * 1e9:.4g} | {100 * t.spread:.1f} | {gflops:.1f} | {100 * gflops / roofs['fma_f32']:.0f} "
+            f"| {median * 1e9:.4g} | {100 * spread:.1f} | {gflops:.1f} | {100 * gflops / roofs['fma_f32']:.0f} "
             f"| {gbytes:.1f} | {100 * gbytes / reads:.0f} |"
         )
     return "\n".join(lines), records
@@ -264,13 +164,22 @@ def main() -> None:
 
     description = describe()
     roofs = peaks(best_level())
-    timings = [t for level in chosen_levels for k in factors for t in time_small(level, k)]
+    timings: list[Timing] = []
     for level in chosen_levels:
         for k in factors:
+            timings += map(timed, cases_of_systems(level, k))
             for table_rows in tables:
                 for length in lengths:
-                    timings += time_long(level, k, length, table_rows)
-    timings.sort(key=lambda t: (t.kernel, t.level, t.n_factors, t.table_rows, t.length))
+                    timings += map(timed, cases_of_rows(level, k, length, table_rows))
+    timings.sort(
+        key=lambda t: (
+            t.case.kernel,
+            t.case.level,
+            t.case.n_factors,
+            t.case.table_rows,
+            t.case.length,
+        )
+    )
     text, records = table(timings, roofs)
     limits = ", ".join(f"{name} {value:.0f}" for name, value in roofs.items())
     head = heading(

@@ -13,7 +13,7 @@ import numpy as np
 
 __all__ = ["DATA_SETS", "DEFAULT_CACHE", "IMPLICIT", "Split", "prepare"]
 
-DEFAULT_CACHE = Path("~/.cache/cymf-bench").expanduser()
+DEFAULT_CACHE = Path(os.environ.get("CYMF_BENCH_CACHE", "~/.cache/cymf-bench")).expanduser()
 _TEST_SHARE = 0.1
 _RANKED_USERS = 3000
 _VERSION = 1  # of what stands below: part of the file name, so that an old file is never mistaken for a new one

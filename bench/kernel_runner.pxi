@@ -14,8 +14,16 @@ cdef extern from "peaks.h" nogil:
     void read_rows(const float* table, const int32_t* rows, Py_ssize_t n, Py_ssize_t width, float* sink)
     void triad(float* a, const float* b, const float* c, float factor, Py_ssize_t n)
 
+cdef extern from "counting.h" nogil:
+    void cymf_start_counting "start_counting"()
+
 cdef float sink32 = 0       # results go here, so that no loop is idle in the compiler's eyes
 cdef double sink64 = 0
+
+
+def start_counting():
+    """Let callgrind count from here on; every reading of the clock ends a section."""
+    cymf_start_counting()
 
 
 def time_fma(bint single, Py_ssize_t turns, double[::1] seconds):
@@ -171,6 +179,61 @@ def time_als_rows(
             if s >= 0:
                 seconds[s] = (seconds_now() - started) / repetitions
     return failed
+
+
+def time_als_cg_rows(
+    Py_ssize_t length,              # IN  ratings of each row
+    const int32_t[::1] indices,     # IN  (rows * length,)
+    const float[::1] values,        # IN  (rows * length,)
+    const float[:, ::1] fixed,      # IN  (m, width)
+    const float[::1] fixed_bias,    # IN  (m,)
+    const float[::1] mean_squares,  # IN  (width,) of the fixed side
+    Py_ssize_t steps,
+    float[:, ::1] solved,           # OUT (rows, width)
+    float[::1] solved_bias,         # OUT (rows,)
+    float[::1] scratch,
+    Py_ssize_t repetitions,
+    double[::1] seconds,
+):
+    """Move all rows a few conjugate gradient steps from zero."""
+    cdef Py_ssize_t s, r, i, failed = 0
+    cdef double started
+    with nogil:
+        for s in range(-1, seconds.shape[0]):
+            started = seconds_now()
+            for r in range(repetitions):
+                for i in range(solved.shape[0]):
+                    memset(&solved[i, 0], 0, solved.shape[1] * sizeof(float))
+                    solved_bias[i] = 0
+                    failed += als_cg_row(
+                        length, &indices[i * length], &values[i * length], <const float*>NULL, &fixed[0, 0],
+                        &fixed_bias[0], &mean_squares[0], steps, fixed.shape[1], <float>0, 10.0, 10.0, &solved[i, 0],
+                        &solved_bias[i], &scratch[0])
+            if s >= 0:
+                seconds[s] = (seconds_now() - started) / repetitions
+    return failed
+
+
+def time_predict(
+    const int64_t[::1] users,           # IN  (n,)
+    const int64_t[::1] items,           # IN  (n,)
+    const float[:, ::1] user_factors,   # IN  (N, k)
+    const float[:, ::1] item_factors,   # IN  (M, k)
+    const float[::1] user_bias,         # IN  (N,)
+    const float[::1] item_bias,         # IN  (M,)
+    float[::1] predictions,             # OUT (n,)
+    Py_ssize_t repetitions,
+    double[::1] seconds,
+):
+    """Predict pairs of rows."""
+    cdef Py_ssize_t s, r
+    cdef double started
+    for s in range(-1, seconds.shape[0]):
+        started = seconds_now()
+        for r in range(repetitions):
+            predict_pairs(users, items, user_factors, item_factors, user_bias, item_bias, 3.5, predictions)
+        if s >= 0:
+            seconds[s] = (seconds_now() - started) / repetitions
 
 
 def time_sgd_block(

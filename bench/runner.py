@@ -51,12 +51,13 @@ def load_runner(level: str, folder: Path = DEFAULT_CACHE) -> ModuleType:
     """Return the compiled runner of a level; compiles it if its sources or flags are new."""
     flags, directives = _setup_tables()
     name = f"kernel_runner_{level}"
-    includes = ["micro_kernels", "als", "gradient_descent", "sgd", "kernel_runner"]
+    includes = ["micro_kernels", "als", "gradient_descent", "als_cg", "sgd", "kernel_runner"]
     lines = [f'include "{include}.pxi"\n' for include in includes]
     sources = [
         *sorted(_KERNELS.glob("*.pxi")),
         *sorted(_KERNELS.glob("*.h")),
         _HERE / "peaks.h",
+        _HERE / "counting.h",
         _HERE / "kernel_runner.pxi",
     ]
     suffix = sysconfig.get_config_var("EXT_SUFFIX")

@@ -12,15 +12,22 @@ from cymf._model_file import load
 from cymf._training import Iteration
 from cymf._version import __version__
 from cymf.als import ALS
+from cymf.baselines import Popularity, Random
+from cymf.bpr import BPR
 from cymf.gradient_descent import GradientDescent
+from cymf.implicit_als import ImplicitALS
 from cymf.presets import presets
 from cymf.ratings import Ratings
 from cymf.sgd import SGD
 
 __all__ = [
     "ALS",
+    "BPR",
     "SGD",
     "GradientDescent",
+    "Popularity",
+    "Random",
+    "ImplicitALS",
     "Ratings",
     "Iteration",
     "datasets",

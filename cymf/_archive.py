@@ -25,7 +25,7 @@ import numpy as np
 
 from cymf._errors import ModelFileError
 
-__all__ = ["Archive", "open_archive", "write_archive"]
+__all__ = ["Archive", "open_archive", "replacing", "write_archive"]
 
 _HEADER = "header.json"
 _ALIGNMENT = 64
@@ -49,7 +49,7 @@ def write_archive(
         for name, array in contents.items()
     }
     text = json.dumps(_encoded({**header, "arrays": manifest}), allow_nan=False, indent=1)
-    with _replacing(path) as stream, zipfile.ZipFile(stream, "w") as archive:
+    with replacing(path) as stream, zipfile.ZipFile(stream, "w") as archive:
         archive.writestr(zipfile.ZipInfo(_HEADER, _EPOCH), text.encode())
         for name, array in contents.items():
             member = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
@@ -65,7 +65,7 @@ def _portable(array: np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a new file beside `path` that takes its place when the block ends without error."""
     target = os.path.realpath(path)  # a link goes on pointing to the file
     folder = os.path.dirname(target)

@@ -54,7 +54,8 @@ def assemble_triplets(
     """Arrays of ratings given as columns; see `Ratings.from_triplets`."""
     check_duplicates_policy(duplicates)
     users, items = id_column(users, "users"), id_column(items, "items")
-    values = as_numbers(number_column(values, "values"), "values")
+    if values is not None:
+        values = as_numbers(number_column(values, "values"), "values")
     if weights is not None:
         weights = as_numbers(number_column(weights, "weights"), "weights")
     if timestamps is not None:
@@ -68,6 +69,8 @@ def assemble_triplets(
     )
     if count == 0:
         raise ValueError("there are no ratings: users, items and values are empty")
+    if values is None:
+        values = np.ones(count, np.float32)
     user_ids = item_ids = None
     if shape is None:
         users, user_ids = encode_ids(users, "users")

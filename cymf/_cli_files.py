@@ -26,8 +26,9 @@ def add_file_flags(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--columns",
         type=_columns,
-        metavar="USER,ITEM,RATING[,TIMESTAMP]",
-        help="names or positions (from 0) of the columns (default: found)",
+        metavar="USER,ITEM[,RATING[,TIMESTAMP]]",
+        help="names or positions (from 0) of the columns (default: found); without RATING, or with "
+        "none in its place, each line counts 1",
     )
     group.add_argument(
         "--header",
@@ -71,9 +72,12 @@ def _separator(text: str) -> str:
 
 def _columns(text: str) -> dict[str, Any]:
     names = [name.strip() for name in text.split(",")]
-    if len(names) not in (3, 4) or not all(names):
+    if len(names) not in (2, 3, 4) or not all(names):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not three or four columns, separated by commas"
+            f"{text!r} is not two to four columns, separated by commas"
         )
-    places = [int(name) if name.isdecimal() else name for name in names]
-    return dict(zip(_ROLES, places, strict=False))
+    places: list[Any] = [int(name) if name.isdecimal() else name for name in names]
+    chosen = dict(zip(_ROLES, places, strict=False))
+    if chosen.get("rating", "none") == "none":
+        chosen["rating"] = None
+    return chosen

@@ -24,7 +24,7 @@ class ColumnChoice(NamedTuple):
 
     user: str | int
     item: str | int
-    rating: str | int
+    rating: str | int | None
     weight: str | int | None
     timestamp: str | int | None
 
@@ -34,7 +34,7 @@ class Positions(NamedTuple):
 
     user: int
     item: int
-    rating: int
+    rating: int | None
     weight: int | None
     timestamp: int | None
 
@@ -56,7 +56,7 @@ def locate_columns(
     found: dict[str, int | None] = {}
     for role, column in choice._asdict().items():
         if column is None:
-            if role in ("user", "item", "rating"):
+            if role in ("user", "item"):
                 raise ValueError(f"{role} must name a column or give its position; given None")
             found[role] = None
         elif column == AUTO:
@@ -95,11 +95,13 @@ def _find(
             if place >= count:
                 raise ValueError(
                     f"{source} has {count} columns: expected at least user, item and rating. "
-                    f"If they are separated by something else, give separator"
+                    f"If they are separated by something else, give separator; if there is no "
+                    f"column of ratings, give rating=None, and each line counts 1"
                 )
             return place
-        standard = (choice.user, choice.item, choice.rating) == (AUTO, AUTO, AUTO)
-        return 3 if role == "timestamp" and standard and count > 3 else None
+        standard = (choice.user, choice.item) == (AUTO, AUTO) and choice.rating in (AUTO, None)
+        place = 3 if choice.rating == AUTO else 2
+        return place if role == "timestamp" and standard and count > place else None
     plain = ["".join(filter(str.isalnum, name.lower())) for name in names]
     for name in _NAMES[role]:
         if name in plain:
@@ -109,6 +111,7 @@ def _find(
     raise ValueError(
         f"{source} has no column that is plainly the {role}: its columns are {_listed(names)}; "
         f"say which one by {role}=…"
+        + (", or rating=None if each row counts 1" if role == "rating" else "")
     )
 
 

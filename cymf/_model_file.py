@@ -30,7 +30,16 @@ __all__ = ["load", "save"]
 FORMAT = "cymf model"
 FORMAT_VERSION = 1
 ESTIMATORS: Mapping[str, str] = MappingProxyType(
-    {"ALS": "cymf.als", "GradientDescent": "cymf.gradient_descent", "SGD": "cymf.sgd"}
+    {
+        "ALS": "cymf.als",
+        "GradientDescent": "cymf.gradient_descent",
+        "Popularity": "cymf.baselines",
+        "Random": "cymf.baselines",
+        "ImplicitALS": "cymf.implicit_als",
+        "BPR": "cymf.bpr",
+        "GradientDescent": "cymf.gradient_descent",
+        "SGD": "cymf.sgd",
+    }
 )
 
 _ARRAYS = (
@@ -105,7 +114,7 @@ def load(path: str | os.PathLike[str], *, mmap: bool = False) -> MatrixFactoriza
 
     Returns
     -------
-    ALS, SGD or GradientDescent
+    fitted model, of the class that was saved
         Fitted, with the parameters, ids, history and, unless they were left out, the training
         ratings it was saved with. A ``random_state`` that was a generator is None.
 

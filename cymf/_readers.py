@@ -20,7 +20,7 @@ def read_file(
     *,
     user: str | int,
     item: str | int,
-    rating: str | int,
+    rating: str | int | None,
     weight: str | int | None,
     timestamp: str | int | None,
     separator: str | None,
@@ -42,7 +42,7 @@ def read_file(
 
 
 def read_table(
-    table: Any, user: str, item: str, rating: str, weight: str | None, timestamp: str | None
+    table: Any, user: str, item: str, rating: str | None, weight: str | None, timestamp: str | None
 ) -> Columns:
     """Columns of a pandas, polars or Arrow table; see `Ratings.from_table`."""
     import narwhals.stable.v1 as nw
@@ -69,6 +69,7 @@ def read_table(
             raise ValueError(
                 f"the table has no column {name!r} for {role}: its columns are {listed}; "
                 f"say which one by {role}=…"
+                + (", or rating=None if each row counts 1" if role == "rating" else "")
             )
     return Columns(*(None if name is None else frame[name] for name in chosen.values()))
 

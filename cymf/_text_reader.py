@@ -119,7 +119,7 @@ class _LineReader:
 
     def columns(self) -> Columns:
         """Everything read."""
-        if not self.parts["rating"]:
+        if not self.parts["user"]:
             raise ValueError(f"{self.path} holds no ratings: there is no line after the header")
         found: dict[str, Any] = {role: np.concatenate(parts) for role, parts in self.parts.items()}
         for role in ("user", "item"):

@@ -28,19 +28,22 @@ class Iteration:
     ----------
     iteration : int
         Counted from 1.
+    seconds : float
+        Time of the iteration, evaluation left out.
     objective : float
         The penalized objective, NaN where it was not computed.
     train_rmse, validation_rmse : float
-        Root mean squared errors, NaN where they were not computed.
-    seconds : float
-        Time of the iteration, evaluation left out.
+        Root mean squared errors, NaN where they were not computed and for models of implicit feedback.
+    validation_score : float
+        The ranking metric of held-out interactions, higher is better; NaN without them and for explicit ratings.
     """
 
     iteration: int
-    objective: float
-    train_rmse: float
-    validation_rmse: float
     seconds: float
+    objective: float = math.nan
+    train_rmse: float = math.nan
+    validation_rmse: float = math.nan
+    validation_score: float = math.nan
 
 
 @dataclass
@@ -54,11 +57,14 @@ class TrainingLoop:
     max_iter : int
         Most iterations.
     patience : int or None
-        Iterations without a better validation RMSE before training stops; the best iterate is restored.
+        Iterations without a better validation RMSE, or score, before training stops; the best iterate is restored.
     callback : callable or None
         ``callback(Iteration)``; a true result stops.
     verbose : bool
         Whether to show a progress bar.
+    measured : tuple of str
+        The numbers of an `Iteration` that ``measure()`` returns, in its order. With ``"validation_score"`` among them
+        patience waits for a higher score, otherwise for a lower validation RMSE.
 
     Attributes
     ----------
@@ -75,21 +81,21 @@ class TrainingLoop:
     patience: int | None
     callback: Callable[[Iteration], Any] | None
     verbose: bool
-    history: dict[str, list[float]] = field(
-        default_factory=lambda: {
-            name: [] for name in ("objective", "train_rmse", "validation_rmse", "seconds")
-        }
-    )
+    measured: tuple[str, ...] = ("objective", "train_rmse", "validation_rmse")
+    history: dict[str, list[float]] = field(init=False)
     n_iter: int = 0
     stop_reason: str = "max_iter"
+
+    def __post_init__(self) -> None:
+        self.history = {name: [] for name in (*self.measured, "seconds")}
 
     def run(
         self,
         step: Callable[[int], bool],
-        measure: Callable[[], tuple[float, float, float]],
+        measure: Callable[[], tuple[float, ...]],
         factors: Factors,
     ) -> None:
-        """Repeat ``step(iteration) -> converged`` and ``measure() -> (objective, train, validation RMSE)``."""
+        """Repeat ``step(iteration) -> converged`` and ``measure()``, which returns what `measured` names."""
 
         def repeat(finished: Callable[[bool], bool]) -> None:
             for iteration in range(1, self.max_iter + 1):
@@ -101,7 +107,7 @@ class TrainingLoop:
     def drive(
         self,
         solver: Callable[[Callable[[bool], bool]], None],
-        measure: Callable[[], tuple[float, float, float]],
+        measure: Callable[[], tuple[float, ...]],
         factors: Factors,
     ) -> None:
         """Run a solver that repeats itself and calls ``finished(converged) -> stop`` after each iteration."""
@@ -112,11 +118,12 @@ class TrainingLoop:
             def finished(converged: bool) -> bool:
                 nonlocal best, best_iteration, kept, started
                 seconds = time.perf_counter() - started
-                record = Iteration(self.n_iter + 1, *measure(), seconds)
+                numbers = dict(zip(self.measured, measure(), strict=True))
+                record = Iteration(self.n_iter + 1, seconds, **numbers)
                 self._remember(record)
                 show(record)
-                if self.patience is not None and record.validation_rmse < best:
-                    best, best_iteration, kept = record.validation_rmse, self.n_iter, factors.copy()
+                if self.patience is not None and self._badness(record) < best:
+                    best, best_iteration, kept = self._badness(record), self.n_iter, factors.copy()
                 reason = self._reason_to_stop(record, converged, best_iteration, interrupted)
                 if reason:
                     self.stop_reason = reason
@@ -132,6 +139,10 @@ class TrainingLoop:
                 f"{self.name} was interrupted; the model is that of iteration {best_iteration or self.n_iter} "
                 f"of at most {self.max_iter}"
             )
+
+    def _badness(self, record: Iteration) -> float:
+        scored = "validation_score" in self.measured
+        return -record.validation_score if scored else record.validation_rmse
 
     def _remember(self, record: Iteration) -> None:
         self.n_iter = record.iteration
@@ -170,6 +181,7 @@ class TrainingLoop:
                     "objective": f"{record.objective:.6g}",
                     "train": f"{record.train_rmse:.4f}",
                     "validation": f"{record.validation_rmse:.4f}",
+                    "score": f"{record.validation_score:.4f}",
                 }
                 bar.set_postfix({k: v for k, v in shown.items() if v != "nan"}, refresh=False)
                 bar.update()

@@ -68,7 +68,7 @@ class Ratings:
         cls,
         users: Any,
         items: Any,
-        values: Any,
+        values: Any = None,
         *,
         weights: Any = None,
         timestamps: Any = None,
@@ -83,8 +83,9 @@ class Ratings:
             Ids: integers or strings of any kind, in NumPy arrays, lists, pandas, polars or Arrow
             columns; categorical and dictionary columns are used through their codes.
             Rows and columns are numbered by sorted id.
-        values : array-like of shape (n_ratings,)
-            The ratings: finite real numbers; booleans count as 0 and 1.
+        values : array-like of shape (n_ratings,), default=None
+            The ratings: finite real numbers; booleans count as 0 and 1. None: each is 1, for
+            events such as clicks, which ``duplicates="sum"`` counts.
         weights : array-like of shape (n_ratings,), default=None
             How much each rating counts: finite, not negative, not all 0. None: each counts 1.
         timestamps : array-like of shape (n_ratings,), default=None
@@ -175,7 +176,7 @@ class Ratings:
         *,
         user: str = "user",
         item: str = "item",
-        rating: str = "rating",
+        rating: str | None = "rating",
         weight: str | None = None,
         timestamp: str | None = None,
         duplicates: Duplicates = "raise",
@@ -187,7 +188,8 @@ class Ratings:
         table : pandas.DataFrame, polars.DataFrame, pyarrow.Table, or another that narwhals reads
             The table.
         user, item, rating : str
-            Names of the columns; defaults "user", "item" and "rating".
+            Names of the columns; defaults "user", "item" and "rating". ``rating=None``: there are
+            no ratings, each row counts 1.
         weight, timestamp : str, default=None
             Names of further columns, see `from_triplets`. None: there are none.
         duplicates : {"raise", "last", "first", "mean", "sum"}, default="raise"
@@ -222,7 +224,7 @@ class Ratings:
         *,
         user: str | int = "auto",
         item: str | int = "auto",
-        rating: str | int = "auto",
+        rating: str | int | None = "auto",
         weight: str | int | None = "auto",
         timestamp: str | int | None = "auto",
         separator: str | None = None,
@@ -243,6 +245,7 @@ class Ratings:
         user, item, rating : str or int, default="auto"
             Columns, by name or by position from 0. "auto": in text without header line the first
             three; otherwise the columns so named, or by a common variant such as ``userId``.
+            ``rating=None``: there are no ratings, each line counts 1.
         weight, timestamp : str, int or None, default="auto"
             Further columns; None leaves one out. "auto": the columns so named, where there are
             any; in text without header the fourth, if there is one, is the timestamp.

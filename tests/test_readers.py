@@ -6,6 +6,7 @@ import re
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -557,3 +558,41 @@ def test_a_file_with_three_lines_to_skip(data_dir):
     ratings = Ratings.from_file(data_dir / "surprise-suite" / "custom_dataset", skip_lines=3)
     assert ratings.user_ids.ids.tolist() == [f"user{k}" for k in range(5)]
     assert ratings.rating_range == (1, 5)
+
+
+class TestEventsWithoutRatings:
+    """``rating=None``: clicks and plays, each of which counts 1."""
+
+    @pytest.mark.parametrize(
+        ("text", "has_timestamps"),
+        [
+            ("user,item\na,1\nb,2\na,1\n", False),
+            ("1 2\n3 4\n1 2\n", False),
+            ("1 2 99\n3 4 98\n1 2 97\n", True),
+            ("userId,movieId,timestamp\n1,2,3\n3,4,4\n1,2,5\n", True),
+        ],
+    )
+    def test_text_counts_events(self, tmp_path, text, has_timestamps):
+        path = tmp_path / "events.csv"
+        path.write_text(text)
+        events = Ratings.from_file(path, rating=None, duplicates="sum")
+        assert events.values.tolist() == [2, 1]
+        assert events.has_timestamps == has_timestamps
+
+    def test_tables_archives_and_triplets(self, tmp_path):
+        table = pd.DataFrame({"user": ["a", "b"], "item": [1, 2]})
+        np.savez(tmp_path / "events.npz", user=[1, 2], item=[3, 4])
+        for events in (
+            Ratings.from_table(table, rating=None),
+            Ratings.from_file(tmp_path / "events.npz", rating=None),
+            Ratings.from_triplets(["a", "b"], ["x", "y"]),
+        ):
+            assert events.values.tolist() == [1, 1]
+
+    def test_errors_offer_it(self, tmp_path):
+        path = tmp_path / "events.csv"
+        path.write_text("1 2\n3 4\n")
+        with pytest.raises(ValueError, match="rating=None"):
+            Ratings.from_file(path)
+        with pytest.raises(ValueError, match="rating=None"):
+            Ratings.from_table(pd.DataFrame({"user": ["a"], "item": [1]}))

@@ -13,6 +13,7 @@ import reference
 from fitted_models import ESTIMATORS, bits_of, cells_of, factors_of, star_ratings
 
 import cymf
+from cymf._factors import Factors
 from cymf._training import TrainingLoop
 
 by_every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
@@ -481,3 +482,27 @@ def test_fit_says_what_it_takes(nothing):
 def test_a_callback_must_be_callable():
     with pytest.raises(TypeError, match="callback is a int"):
         cymf.ALS(2).fit(np.ones((3, 3)), callback=3)
+
+
+# ---- what a loop measures ------------------------------------------------------------------------
+
+
+def test_a_score_is_better_when_it_is_higher():
+    factors = Factors(1, 1, 1, False, np.dtype(np.float64))
+    scores = iter([0.1, 0.4, 0.3, 0.2, 0.9])
+    seen = []
+    loop = TrainingLoop(
+        "Model", 5, 2, lambda record: seen.append(record), False, ("objective", "validation_score")
+    )
+
+    def step(iteration: int) -> bool:
+        factors.flat[:] = iteration
+        return False
+
+    loop.run(step, lambda: (math.nan, next(scores)), factors)
+    assert loop.stop_reason == "patience"
+    assert set(loop.history) == {"objective", "validation_score", "seconds"}
+    assert loop.history["validation_score"] == [0.1, 0.4, 0.3, 0.2]
+    assert [record.validation_score for record in seen] == loop.history["validation_score"]
+    assert factors.flat[0] == 2  # the best iterate
+    assert all(math.isnan(record.validation_rmse) for record in seen)
