@@ -3,3 +3,5 @@
 include "micro_kernels.pxi"
 include "ranking_metrics.pxi"
 include "top_n.pxi"
+include "top_n.pxi"
+include "ranking_metrics.pxi"
