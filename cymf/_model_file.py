@@ -33,6 +33,7 @@ ESTIMATORS: Mapping[str, str] = MappingProxyType(
     {
         "ALS": "cymf.als",
         "BPR": "cymf.bpr",
+        "ContrastiveMF": "cymf.contrastive_mf",
         "GradientDescent": "cymf.gradient_descent",
         "LogisticMF": "cymf.logistic_mf",
         "Popularity": "cymf.baselines",
