@@ -93,7 +93,7 @@ class RankingEpochs:
         self._sums = self._first_sums(sums)
         self._rank_loss = np.zeros(0)
         if loss.kind == "warp":
-            harmonic = np.cumsum(1 / np.arange(1, max(np.count_nonzero(item_counts), 2)))
+            harmonic = np.cumsum(1 / np.arange(1, max(int(np.count_nonzero(item_counts)), 2)))
             self._rank_loss = np.concatenate([[0.0], harmonic / harmonic[-1]])
         confidences = problem.positives.confidences
         self._limit = (
