@@ -200,7 +200,7 @@ class ALS(MatrixFactorization):
                 rows.solve_users(factors)
                 if before is None:
                     return False
-                change, size = predicted_change(before, factors, problem.mean)
+                change, size = predicted_change(before, factors, problem.mean, problem.workers.run)
                 return change <= max(tol * size, tol_abs)
 
             loop.run(step, lambda: settings.measure(problem, factors), factors)
