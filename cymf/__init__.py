@@ -16,18 +16,22 @@ from cymf.baselines import Popularity, Random
 from cymf.bpr import BPR
 from cymf.gradient_descent import GradientDescent
 from cymf.implicit_als import ImplicitALS
+from cymf.logistic_mf import LogisticMF
 from cymf.presets import presets
 from cymf.ratings import Ratings
 from cymf.sgd import SGD
+from cymf.spectral_mf import SpectralMF
 
 __all__ = [
     "ALS",
     "BPR",
     "SGD",
     "GradientDescent",
+    "LogisticMF",
     "Popularity",
     "Random",
     "ImplicitALS",
+    "SpectralMF",
     "Ratings",
     "Iteration",
     "datasets",

@@ -21,9 +21,18 @@ __all__ = [
     "flag_owners",
     "given_parameters",
     "parameters_of",
+    "ranks",
 ]
 
-ESTIMATORS: Mapping[str, str] = {"als": "ALS", "sgd": "SGD", "gd": "GradientDescent"}
+ESTIMATORS: Mapping[str, str] = {
+    "als": "ALS",
+    "sgd": "SGD",
+    "gd": "GradientDescent",
+    "implicit-als": "ImplicitALS",
+    "bpr": "BPR",
+    "popularity": "Popularity",
+}
+_OF_RATINGS = frozenset({"ALS", "SGD", "GradientDescent"})
 _SHOWN_BY_THE_COMMAND_LINE = frozenset({"verbose"})  # progress: see --quiet
 _DESTINATION = "parameter_"
 
@@ -33,6 +42,11 @@ def estimator_class(model: str) -> type[Any]:
     import cymf
 
     return typing.cast("type[Any]", getattr(cymf, ESTIMATORS[model]))
+
+
+def ranks(model: object) -> bool:
+    """Whether a model is for rankings, rather than for predicted ratings."""
+    return type(model).__name__ not in _OF_RATINGS
 
 
 def parameters_of(model: str) -> dict[str, inspect.Parameter]:

@@ -38,7 +38,13 @@ ESTIMATORS: Mapping[str, str] = MappingProxyType(
         "ImplicitALS": "cymf.implicit_als",
         "BPR": "cymf.bpr",
         "GradientDescent": "cymf.gradient_descent",
+        "BPR": "cymf.bpr",
+        "GradientDescent": "cymf.gradient_descent",
+        "LogisticMF": "cymf.logistic_mf",
+        "Popularity": "cymf.baselines",
+        "Random": "cymf.baselines",
         "SGD": "cymf.sgd",
+        "SpectralMF": "cymf.spectral_mf",
     }
 )
 

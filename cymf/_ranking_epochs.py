@@ -93,7 +93,7 @@ class RankingEpochs:
         self._sums = self._first_sums(sums)
         self._rank_loss = np.zeros(0)
         if loss.kind == "warp":
-            harmonic = np.cumsum(1 / np.arange(1, max(np.count_nonzero(item_counts), 2)))
+            harmonic = np.cumsum(1 / np.arange(1, max(int(np.count_nonzero(item_counts)), 2)))
             self._rank_loss = np.concatenate([[0.0], harmonic / harmonic[-1]])
         confidences = problem.positives.confidences
         self._limit = (
@@ -179,5 +179,7 @@ class RankingEpochs:
         self.problem.workers.run(work, 10.0 * pairs * working.n_factors)
         if diverged[0] or not math.isfinite(float(np.sum(working.flat))):
             return None
-        n_terms = int(drawn.sum()) if loss.kind == "pairwise" else len(self.problem.positives.indices)
+        n_terms = (
+            int(drawn.sum()) if loss.kind == "pairwise" else len(self.problem.positives.indices)
+        )
         return math.fsum(losses) / max(n_terms, 1)

@@ -81,7 +81,7 @@ class RankingSettings:
             patience=None
             if model.patience is None
             else check_integer("patience", model.patience, 1),
-            validation_metric=as_metrics((model.validation_metric,))[0],
+            validation_metric=as_metrics((model.validation_metric,))[0].name,
             back_off=check_choice("on_divergence", model.on_divergence, ("raise", "back_off"))
             == "back_off",
             store_ratings=check_flag("store_ratings", model.store_ratings),

@@ -10,10 +10,12 @@ import numpy as np
 from cymf._base import MatrixFactorization
 from cymf._errors import DivergenceError
 from cymf._estimator import FitSettings, fitting
+from cymf._explain import Explanation, explain_explicit
 from cymf._factors import Factors, aligned_zeros, predicted_change
 from cymf._kernels import _als_lapack, kernels
 from cymf._parallel import single_threaded_blas
 from cymf._problem import Problem, Side
+from cymf._queries import By
 from cymf._training import Iteration
 from cymf._validation import check_choice, check_integer, check_number
 
@@ -195,6 +197,36 @@ class ALS(MatrixFactorization):
             loop.run(step, lambda: settings.measure(problem, factors), factors)
             self._publish(settings.state(problem, factors, loop))
         return self
+
+    def explain(self, user: Any, item: Any, *, by: By = "id") -> Explanation:
+        """Return which of a user's ratings made the prediction for an item.
+
+        A user's row solves a linear system whose right-hand side is a sum over the user's ratings, so that a prediction
+        is a sum over them as well (Hu, Koren and Volinsky 2008, section 5).
+
+        Parameters
+        ----------
+        user, item : id
+            One user and one item, both with training ratings.
+        by : {"id", "index"}, default "id"
+            Whether `user` and `item`, and the items returned, are ids or row numbers.
+
+        Returns
+        -------
+        Explanation
+            ``(score, items, contributions, base)``: the items that the user rated, the largest contribution first, and
+            what each adds to the score; ``base`` is the rest, 0 in a model without biases.
+
+        Raises
+        ------
+        ValueError
+            If the model keeps no training ratings.
+        UnknownIdError
+            If the user or the item has none.
+        NotFittedError
+            If `fit` has not been called.
+        """
+        return explain_explicit(self._fitted(), self, user, item, by)
 
 
 class RowSolver:

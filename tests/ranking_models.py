@@ -9,7 +9,7 @@ from scipy import sparse
 
 import cymf
 
-ESTIMATORS = {"BPR": cymf.BPR}
+ESTIMATORS = {"BPR": cymf.BPR, "LogisticMF": cymf.LogisticMF}
 
 
 def clusters(

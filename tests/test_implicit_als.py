@@ -341,3 +341,83 @@ def test_saved_and_loaded(tmp_path):
     again = cymf.load(tmp_path / "model")
     assert again.get_params() == model.get_params()
     assert bits_of(again) == bits_of(model)
+
+
+# ---- fold-in ---------------------------------------------------------------------------------------
+
+
+@in_both_types
+@in_both_weightings
+@with_or_without_bias
+@pytest.mark.parametrize("exponent", [0.0, 0.5])
+def test_folding_in_a_training_user_gives_its_row(dtype, weighting, use_bias, exponent):
+    ratings = cymf.Ratings.from_matrix(strengths(60, 50))
+    model = cymf.ImplicitALS(
+        9, weighting=weighting, use_bias=use_bias, popularity_exponent=exponent, dtype=dtype, solver="cholesky",
+        reg=0.01, alpha=3.0,
+    ).fit(ratings)  # fmt: skip
+    tolerance = {"rtol": 0, "atol": 1e-9 if dtype == "float64" else 2e-4}
+    factors, bias = model.user_factors_for(ratings, return_bias=True)
+    np.testing.assert_allclose(factors, model.user_factors_, **tolerance)
+    if use_bias:
+        np.testing.assert_allclose(bias, model.user_bias_, **tolerance)
+    view = ratings.csr(dtype)
+    for i in (0, 3, 17):
+        cells = slice(view.indptr[i], view.indptr[i + 1])
+        one, own = model.user_factors_for(
+            view.indices[cells], view.values[cells], return_bias=True, by="index"
+        )
+        np.testing.assert_allclose(one, model.user_factors_[i], **tolerance)
+        if use_bias:
+            assert own == pytest.approx(model.user_bias_[i], abs=tolerance["atol"])
+
+
+@in_both_weightings
+@with_or_without_bias
+def test_folded_in_items_are_the_slow_twins(weighting, use_bias):
+    dense = strengths(60, 50)
+    model = cymf.ImplicitALS(
+        7, weighting=weighting, use_bias=use_bias, popularity_exponent=0.5, dtype="float64", reg=0.01, reg_bias=0.05,
+    ).fit(dense)  # fmt: skip
+    reg_bias = 0.05 if use_bias else None
+    cells = cells_of(model, dense).transposed()
+    expected = twin.half_sweep(cells, learnt(model).transposed(), 0.01, reg_bias, 1.0)
+    factors, bias = model.item_factors_for(dense, return_bias=True)
+    np.testing.assert_allclose(factors, expected.users, atol=1e-9)
+    np.testing.assert_allclose(bias, expected.user_bias, atol=1e-9)
+    users = np.flatnonzero(~np.isnan(dense[:, 4]))
+    one = model.item_factors_for(users, dense[users, 4])
+    np.testing.assert_allclose(one, expected.users[4], atol=1e-9)
+
+
+def test_fold_in_by_id():
+    rng = np.random.default_rng(0)
+    users = [f"u{i}" for i in rng.integers(0, 30, 200)]
+    items = [f"i{i}" for i in rng.integers(0, 20, 200)]
+    ratings = cymf.Ratings.from_triplets(users, items, np.ones(200), duplicates="sum")
+    model = cymf.ImplicitALS(4).fit(ratings)
+    known = model.user_factors_for(["i3", "i5"])
+    np.testing.assert_array_equal(model.user_factors_for(["i3", "new", "i5"]), known)
+    assert not model.user_factors_for(["new"]).any()
+    table = cymf.Ratings.from_triplets(["x", "x", "y"], ["i3", "i5", "new"], [1.0, 1.0, 1.0])
+    np.testing.assert_allclose(model.user_factors_for(table), [known, np.zeros(4)], atol=1e-6)
+    with pytest.raises(ValueError, match="given twice"):
+        model.user_factors_for(["i3", "i3"])
+    with pytest.raises(ValueError, match=r"strengths has shape \(1,\)"):
+        model.user_factors_for(["i3", "i5"], [1.0])
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        model.user_factors_for(["i3"], [np.nan])
+    with pytest.raises(ValueError, match="belong to a list of ids"):
+        model.user_factors_for(table, [1.0])
+
+
+def test_fold_in_knows_the_state_it_was_made_for():
+    dense = strengths()
+    model = cymf.ImplicitALS(4).fit(dense)
+    before = model.user_factors_for([3, 5])
+    model.fit(dense[:, ::-1].copy())
+    assert not np.allclose(model.user_factors_for([3, 5]), before)
+    with pytest.raises(ValueError, match="shape"):
+        model.user_factors_for(np.full((2, 7), 1.0))
+    with pytest.raises(cymf.NotFittedError):
+        cymf.ImplicitALS().user_factors_for([1])

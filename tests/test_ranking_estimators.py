@@ -247,7 +247,7 @@ def test_bad_arguments(estimator):
         estimator().fit(train, callback="stop")
     with pytest.raises(ValueError, match="tuple of 3"):
         estimator().fit(train, validation=(1, 2, 3))
-    with pytest.raises(ValueError, match="no interaction of positive strength"):
+    with pytest.raises(ValueError, match="holds no interaction of positive strength"):
         estimator().fit(train, validation=sparse.csr_array(-held_out.to_scipy()))
     model = estimator(4, max_iter=1).fit(train)
     state = model._fitted()

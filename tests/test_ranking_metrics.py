@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reference_metrics import area_under_curve, list_metric, ranked
 from sklearn.metrics import average_precision_score, ndcg_score, roc_auc_score
 
-from cymf import _ranking_metrics
+from cymf import _areas_under_curve, _ranking_metrics
 from cymf._kernels import available_levels, load_level
 from cymf._ranking_metrics import HeldOut, as_metrics, ranking_scores
 from cymf._sparse_view import SparseView
@@ -27,7 +27,8 @@ KINDS = (
 @pytest.fixture(params=available_levels(), autouse=True, scope="module")
 def level(request):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_ranking_metrics, "top_n_kernels", load_level(request.param, "top_n"))
+        for module in (_areas_under_curve, _ranking_metrics):
+            patch.setattr(module, "top_n_kernels", load_level(request.param, "top_n"))
         yield
 
 

@@ -117,8 +117,7 @@ cdef int implicit_solve_primal(
     const real* fixed,          # IN  (m, width), padded by zeros
     Py_ssize_t n_factors,       # IN  q
     Py_ssize_t width,           # IN
-    const real* gram_fixed,     # IN  (width,) eigenvalues, or (n_rows, width) the whole G
-    bint diagonal,              # IN  which
+    const real* eigenvalues,    # IN  (width,) of G
     const real* constant,       # IN  (width,) t, or NULL
     double base,                # IN  s
     double reg,                 # IN
@@ -143,22 +142,15 @@ cdef int implicit_solve_primal(
         add_rated_rows(-1, n, indices, weights, pulls, fixed, n_rows, width, negative, row, rows, targets)
         axpy(gram, <real>-1, negative, n_rows * width)
         axpy(right, <real>1, row, width)
-    if diagonal:
-        for f in range(n_factors):
-            gram[f * width + f] += <real>(base * gram_fixed[f])
-    else:
-        axpy(gram, <real>base, gram_fixed, n_rows * width)
     if constant != NULL:
         axpy(right, <real>-base, constant, width)
     for f in range(n_factors):
-        gram[f * width + f] += <real>reg
+        gram[f * width + f] += <real>(base * eigenvalues[f] + reg)
         if reg == 0 and gram[f * width + f] == 0: # a factor that no fixed row has
             gram[f * width + f] = 1
     for f in range(n_factors, n_rows):
         gram[f * width + f] = 1
     tolerance = <real>(16 * n_factors * (1.2e-7 if sizeof(real) == 4 else 2.3e-16))
-    if reg == 0 and not diagonal: # a singular G is not known to be so, as in als.pxi
-        tolerance = <real>sqrt(tolerance)
     if cholesky(gram, right, 1, n_rows, width, inverse_diagonal, tolerance) >= 0:
         return ROW_RANK_DEFICIENT
     back_substitute(gram, right, n_rows, width, inverse_diagonal)

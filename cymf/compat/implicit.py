@@ -13,10 +13,12 @@ in the other. Different on purpose:
 from __future__ import annotations
 
 from cymf.compat._implicit_als import AlternatingLeastSquares, calculate_loss
+from cymf.compat._implicit_bpr import BayesianPersonalizedRanking
 from cymf.compat._implicit_model import ModelFitError, ParameterWarning
 
 __all__ = [
     "AlternatingLeastSquares",
+    "BayesianPersonalizedRanking",
     "ModelFitError",
     "ParameterWarning",
     "calculate_loss",
