@@ -31,6 +31,9 @@ ESTIMATORS: Mapping[str, str] = {
     "gd": "GradientDescent",
     "implicit-als": "ImplicitALS",
     "bpr": "BPR",
+    "logistic-mf": "LogisticMF",
+    "contrastive-mf": "ContrastiveMF",
+    "spectral-mf": "SpectralMF",
     "popularity": "Popularity",
 }
 RATING_MODELS = ("als", "sgd", "gd")  # the others are for rankings

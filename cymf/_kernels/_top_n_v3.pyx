@@ -3,5 +3,3 @@
 include "micro_kernels.pxi"
 include "ranking_metrics.pxi"
 include "top_n.pxi"
-include "top_n.pxi"
-include "ranking_metrics.pxi"
