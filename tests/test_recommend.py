@@ -136,7 +136,7 @@ def test_everybodys_own_candidates():
     left = model.recommend("u3", 3, candidates=pairs, filter="i2", exclude_seen=False)[0]
     assert left.tolist() == [f"i{j}" for j in expected if j != 2] + [""]
     with pytest.raises(UnknownIdError, match="no such item"):
-        model.recommend(users, candidates=lists, unknown="raise")
+        model.recommend(["u3", "u1"], candidates=lists[:2], unknown="raise")
     with pytest.raises(ValueError, match=r"candidates holds 3 lists, but 2 users"):
         model.recommend(users[:2], candidates=lists)
     with pytest.raises(ValueError, match=r"candidates holds 3 lists, but a scalar user"):

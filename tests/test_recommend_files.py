@@ -145,6 +145,7 @@ def test_ann_index_finds_what_the_kernel_finds(tmp_path, bias):
     share = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact, found, strict=True)])
     assert share > 0.9
     restored = usearch.Index.restore(str(path))
+    restored.expansion_search = 128  # not stored in the file
     keys = restored.search(made.queries(model.W_[users]), 10).keys
     assert np.mean(keys == found) > 0.99
     assert "recall@10" in repr(made)
