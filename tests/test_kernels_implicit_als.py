@@ -45,7 +45,9 @@ class System:
         c = ratings.values[cells].astype(float)
         d = np.abs(c)
         if replaces:
-            d = d - self.base[i] * (self.base_fixed[ratings.indices[cells]] if len(self.base_fixed) else 1)
+            d = d - self.base[i] * (
+                self.base_fixed[ratings.indices[cells]] if len(self.base_fixed) else 1
+            )
         r = np.maximum(c, 0)
         right = np.zeros(self.k)
         if len(self.offset):
@@ -87,7 +89,9 @@ def half_sweep(module, ratings, system, replaces, reg, method, setting, start=No
 def problems(draw, dtype, signed=True):
     ratings = draw(compressed_ratings(dtype, ROW_LENGTHS))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed"))
-    kind = draw(st.sampled_from(["all alike", "some disliked", "small", "some zero"]), label="confidence")
+    kind = draw(
+        st.sampled_from(["all alike", "some disliked", "small", "some zero"]), label="confidence"
+    )
     values = {
         "all alike": np.full(len(ratings.values), 2.5),
         "some disliked": rng.uniform(1, 4, len(ratings.values)) * rng.choice([1, 1, -1], len(ratings.values)),
@@ -125,7 +129,10 @@ def test_exact_rows_solve_the_dense_system(level, dtype, data):
         condition = np.linalg.cond(matrix[np.ix_(kept, kept)]) if kept.any() else 1
         tolerance = 200 * float(np.finfo(dtype).eps) * condition
         np.testing.assert_allclose(
-            solved[i, : system.k], expected, rtol=0, atol=tolerance * max(np.abs(expected).max(), 1e-3)
+            solved[i, : system.k],
+            expected,
+            rtol=0,
+            atol=tolerance * max(np.abs(expected).max(), 1e-3),
         )
 
 
@@ -156,7 +163,11 @@ def test_inexact_rows_only_fall(level, dtype, method, data):
 
         before = quadratic(start[i, : system.k][kept].astype(float))
         after = quadratic(solved[i, : system.k][kept].astype(float))
-        size = abs(before) + np.abs(matrix).sum() * np.abs(best).max() ** 2 + np.abs(right) @ np.abs(best)
+        size = (
+            abs(before)
+            + np.abs(matrix).sum() * np.abs(best).max() ** 2
+            + np.abs(right) @ np.abs(best)
+        )
         rounding = 64 * float(np.finfo(dtype).eps) * size
         assert quadratic(best) - rounding <= after <= before + rounding
         if before - quadratic(best) > 1e3 * rounding:
@@ -241,4 +252,6 @@ def test_observed_errors_are_the_sum_over_cells(level, dtype, data):
         popular = system.base_fixed[ratings.indices] if len(system.base_fixed) else 1.0
         expected -= system.base[of_cell] * popular * scores**2
     size = np.abs(expected).sum() + np.sum(np.abs(c) + scores**2)
-    assert sums.sum() == pytest.approx(expected.sum(), abs=64 * float(np.finfo(dtype).eps) * max(size, 1))
+    assert sums.sum() == pytest.approx(
+        expected.sum(), abs=64 * float(np.finfo(dtype).eps) * max(size, 1)
+    )
