@@ -9,7 +9,7 @@ import numpy as np
 
 from cymf import evaluation
 from cymf._fitted import Fitted
-from cymf._prediction import predict_pairs, similar_rows
+from cymf._prediction import predict_pairs
 from cymf._queries import (
     Axis,
     By,
@@ -18,17 +18,20 @@ from cymf._queries import (
     broadcast_pairs,
     ids_of,
     observations,
+    own_candidates,
     rows_of,
     seen_exclusions,
     split_pairs,
 )
-from cymf._top_n import top_n_of_products
-from cymf._validation import check_integer
+from cymf._ranking_queries import best_items, most_similar
+from cymf._validation import check_integer, check_threads
 
 if TYPE_CHECKING:
     import os
 
     from numpy.typing import ArrayLike
+
+    from cymf._state import FittedState
 
 __all__ = ["MatrixFactorization"]
 
@@ -136,7 +139,7 @@ class MatrixFactorization(Fitted, ABC):
         by: By = "id",
         exclude_seen: bool = True,
         seen: Any = None,
-        candidates: ArrayLike | None = None,
+        candidates: Any = None,
         filter: ArrayLike | None = None,
         unknown: Unknown = "fallback",
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -155,8 +158,10 @@ class MatrixFactorization(Fitted, ABC):
         seen : Ratings or scipy sparse matrix, optional
             What users have rated, in place of the training ratings. The ids of Ratings are
             matched with the model's; a sparse matrix has the model's rows and columns.
-        candidates : array-like, optional
-            The only items to recommend. Items that the model does not know are passed over.
+        candidates : array-like, Ratings, scipy sparse matrix, or a list of these items for each user, optional
+            The only items to recommend: to everybody, if one-dimensional; else to each user their own, as a list
+            of items for each entry of `users`, as Ratings (matched by ids), or as a sparse matrix with the model's
+            rows and columns. Items that the model does not know are passed over.
         filter : array-like, optional
             Items not to recommend.
         unknown : {"fallback", "raise"}, default "fallback"
@@ -186,8 +191,11 @@ class MatrixFactorization(Fitted, ABC):
 
         Notes
         -----
-        Scores are computed for some users at a time; memory beside the answer does not grow with
-        the number of users.
+        The answer is exact and the same for any number of threads. The first call makes an index of the items
+        (`n_factors` bytes an item), which is kept as long as the model is not trained again; then a query takes
+        O(n_items n_factors) byte operations at most, and where norms of the item factors differ, far less: items
+        are visited in the order of ‖h_j‖ and b_j, and ‖w_i‖ ‖h_j‖ + b_j bounds what is left. Memory beside index
+        and answer does not grow with the number of users.
         """
         state = self._fitted()
         n = check_integer("n", n, 1)
@@ -200,15 +208,17 @@ class MatrixFactorization(Fitted, ABC):
             offset[rows < 0] = state.rating_mean
         else:
             offset += np.where(rows >= 0, state.user_bias[rows], 0)
-        items, scores = top_n_of_products(
+        own = own_candidates(state, candidates, users, by, unknown)
+        items, scores = best_items(
+            state,
             state.user_factors,
             rows,
-            state.item_factors,
+            offset,
             n,
-            query_offset=offset,
-            target_offset=state.item_bias,
             excluded=excluded,
-            allowed=allowed_items(state, candidates, filter, by, unknown),
+            allowed=allowed_items(state, None if own else candidates, filter, by, unknown),
+            candidates=own,
+            n_threads=self._query_threads(),
         )
         ids = ids_of(items, Axis.items(state), by)
         return (ids[0], scores[0]) if np.ndim(users) == 0 else (ids, scores)
@@ -255,7 +265,7 @@ class MatrixFactorization(Fitted, ABC):
             If `fit` has not been called.
         """
         state = self._fitted()
-        return _similar(state.item_factors, Axis.items(state), items, n, by, metric, include_self)
+        return self._similar(state, Axis.items(state), items, n, by, metric, include_self)
 
     def similar_users(
         self,
@@ -271,7 +281,33 @@ class MatrixFactorization(Fitted, ABC):
         Parameters, answers and errors are those of `similar_items`, with users for items.
         """
         state = self._fitted()
-        return _similar(state.user_factors, Axis.users(state), users, n, by, metric, include_self)
+        return self._similar(state, Axis.users(state), users, n, by, metric, include_self)
+
+    def _similar(
+        self,
+        state: FittedState,
+        axis: Axis,
+        values: ArrayLike,
+        n: int,
+        by: By,
+        metric: str,
+        include_self: bool,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        rows = rows_of(values, axis, by=by, unknown="raise")
+        found, scores = most_similar(
+            state,
+            axis.what,
+            rows,
+            check_integer("n", n, 1),
+            metric=metric,
+            include_self=include_self,
+            n_threads=self._query_threads(),
+        )
+        ids = ids_of(found, axis, by)
+        return (ids[0], scores[0]) if np.ndim(values) == 0 else (ids, scores)
+
+    def _query_threads(self) -> int:
+        return check_threads(getattr(self, "n_threads", 1))
 
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Return R², the share of the ratings' variance that the predictions explain.
@@ -360,25 +396,3 @@ class MatrixFactorization(Fitted, ABC):
         from cymf._model_file import save
 
         save(self, self._fitted(), path, store_ratings=store_ratings)
-
-
-def _similar(
-    factors: np.ndarray,
-    axis: Axis,
-    values: ArrayLike,
-    n: int,
-    by: By,
-    metric: str,
-    include_self: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    rows = rows_of(values, axis, by=by, unknown="raise")
-    found, scores = similar_rows(
-        factors,
-        axis.counts,
-        rows,
-        check_integer("n", n, 1),
-        metric=metric,
-        include_self=include_self,
-    )
-    ids = ids_of(found, axis, by)
-    return (ids[0], scores[0]) if np.ndim(values) == 0 else (ids, scores)

@@ -32,6 +32,12 @@ FORMAT_VERSION = 1
 ESTIMATORS: Mapping[str, str] = MappingProxyType(
     {
         "ALS": "cymf.als",
+        "GradientDescent": "cymf.gradient_descent",
+        "Popularity": "cymf.baselines",
+        "Random": "cymf.baselines",
+        "ImplicitALS": "cymf.implicit_als",
+        "BPR": "cymf.bpr",
+        "GradientDescent": "cymf.gradient_descent",
         "BPR": "cymf.bpr",
         "ContrastiveMF": "cymf.contrastive_mf",
         "GradientDescent": "cymf.gradient_descent",
@@ -39,6 +45,7 @@ ESTIMATORS: Mapping[str, str] = MappingProxyType(
         "Popularity": "cymf.baselines",
         "Random": "cymf.baselines",
         "SGD": "cymf.sgd",
+        "SpectralMF": "cymf.spectral_mf",
     }
 )
 

@@ -1,4 +1,4 @@
-"""Scores of pairs and likeness of rows, from the factors alone."""
+"""Predictions of pairs, from the factors alone."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cymf._kernels import kernels
-from cymf._top_n import Exclusions, top_n_of_products
-from cymf._validation import check_choice
 
 if TYPE_CHECKING:
     from cymf._state import FittedState
 
-__all__ = ["predict_pairs", "similar_rows"]
+__all__ = ["predict_pairs"]
 
 
 def predict_pairs(state: FittedState, user_index: np.ndarray, item_index: np.ndarray) -> np.ndarray:
@@ -37,47 +35,3 @@ def predict_pairs(state: FittedState, user_index: np.ndarray, item_index: np.nda
         unknown |= (state.user_counts[users] == 0) | (state.item_counts[items] == 0)
         ratings[unknown] = state.rating_mean
     return ratings
-
-
-def similar_rows(
-    factors: np.ndarray,
-    counts: np.ndarray,
-    rows: np.ndarray,
-    n: int,
-    *,
-    metric: str,
-    include_self: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each of `rows` the n rows whose factors are most like its own.
-
-    Parameters
-    ----------
-    factors : ndarray of shape (n_rows, n_factors)
-    counts : ndarray of int64, shape (n_rows,)
-        Training ratings; rows without any are no answer.
-    rows : ndarray of int64, shape (n_queries,)
-    n : int
-    metric : {"cosine", "dot"}
-        The cosine is 0 where a norm is 0.
-    include_self : bool
-
-    Returns
-    -------
-    rows : ndarray of int64, shape (n_queries, n)
-        Padded by -1.
-    scores : ndarray of shape (n_queries, n), dtype of the factors
-        Padded by NaN.
-    """
-    check_choice("metric", metric, ("cosine", "dot"))
-    if metric == "cosine":
-        norms = np.linalg.norm(factors, axis=1, keepdims=True)
-        factors = np.divide(factors, norms, out=np.zeros_like(factors), where=norms > 0)
-    own = np.arange(len(factors) + 1)
-    return top_n_of_products(
-        factors,
-        rows,
-        factors,
-        n,
-        excluded=None if include_self else Exclusions(rows, own, own[:-1]),
-        allowed=None if counts.all() else np.flatnonzero(counts),
-    )

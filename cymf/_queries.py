@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from cymf._errors import UnknownIdError
 from cymf._id_columns import as_id_array, check_labels
-from cymf._top_n import Exclusions
+from cymf._top_n import Candidates, Exclusions
 from cymf._validation import check_choice
 from cymf.ratings import Ratings, as_ratings
 
@@ -30,6 +30,7 @@ __all__ = [
     "allowed_items",
     "broadcast_pairs",
     "observations",
+    "own_candidates",
     "ids_of",
     "positions_of",
     "rows_of",
@@ -191,8 +192,6 @@ def seen_exclusions(state: FittedState, seen: Any, users: Any, by: By) -> Exclus
     Users and items of a Ratings `seen` are matched by their ids, so that it may know users whom
     the model does not know. A sparse matrix `seen` has the rows and columns of the model.
     """
-    shape = (state.n_users, state.n_items)
-    rows = positions_of(users, Axis.users(state), by)
     if seen is None:
         seen = state.ratings
         if seen is None:
@@ -200,45 +199,112 @@ def seen_exclusions(state: FittedState, seen: Any, users: Any, by: By) -> Exclus
                 "exclude_seen=True needs the training ratings, but this model was made or saved "
                 "with store_ratings=False; give them as seen=, or set exclude_seen=False"
             )
-    elif sp.issparse(seen):
-        if seen.shape != shape:
-            raise ValueError(
-                f"seen has shape {seen.shape}; expected {shape}, the users and items of the model"
-            )
-        csr = sp.csr_array(seen)
-        return Exclusions(rows, csr.indptr, csr.indices)
-    elif not isinstance(seen, Ratings):
+    elif not (sp.issparse(seen) or isinstance(seen, Ratings)):
         raise TypeError(
             f"seen is a {type(seen).__name__}; expected Ratings or a scipy sparse matrix of the "
             "shape of the model"
         )
-    view = seen.csr(seen.values.dtype)
-    same_ids = seen.user_ids is state.user_ids and seen.item_ids is state.item_ids
-    if same_ids and seen.shape == shape:
-        return Exclusions(rows, view.indptr, view.indices)
-    items = seen.align_to(state.user_ids, state.item_ids, shape)[1]
+    return Exclusions(*_items_of_users(state, seen, "seen", users, by))
+
+
+def _items_of_users(
+    state: FittedState, pairs: Any, name: str, users: Any, by: By
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a row for each asked user, and rows of items, rising, in CSR form."""
+    shape = (state.n_users, state.n_items)
+    rows = positions_of(users, Axis.users(state), by)
+    if sp.issparse(pairs):
+        if pairs.shape != shape:
+            raise ValueError(
+                f"{name} has shape {pairs.shape}; expected {shape}, the users and items of the model"
+            )
+        csr = sp.csr_array(pairs)
+        return rows, *_rising(csr.indptr, csr.indices, state.n_items)
+    view = pairs.csr(pairs.values.dtype)
+    same_ids = pairs.user_ids is state.user_ids and pairs.item_ids is state.item_ids
+    if same_ids and pairs.shape == shape:
+        return rows, view.indptr, view.indices
+    items = pairs.align_to(state.user_ids, state.item_ids, shape)[1]
     if by == "index":
         users = ids_of(rows, Axis.users(state), "id")
-    seen_rows = positions_of(users, Axis("user", seen.user_ids, seen.user_counts), "id")
+    own_rows = positions_of(users, Axis("user", pairs.user_ids, pairs.user_counts), "id")
     known = items >= 0
     known_before = np.concatenate([[0], np.cumsum(known)])
-    return Exclusions(seen_rows, known_before[view.indptr], items[known])
+    return own_rows, *_rising(known_before[view.indptr], items[known], state.n_items)
+
+
+def _rising(
+    indptr: np.ndarray, indices: np.ndarray, n_columns: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows with their indices in order and each once, and int64 row borders."""
+    csr = sp.csr_array(
+        (np.ones(len(indices), bool), indices, indptr),
+        shape=(len(indptr) - 1, n_columns),
+        copy=True,
+    )
+    csr.sum_duplicates()
+    return csr.indptr.astype(np.int64), csr.indices
 
 
 def allowed_items(
     state: FittedState, candidates: Any, forbidden: Any, by: By, unknown: Unknown
 ) -> np.ndarray | None:
-    """Return the items that may be recommended, rising, or None for all of them.
+    """Return the items that may be recommended, rising, or None for all with training ratings.
 
     Never those without training ratings, of which nothing is known.
     """
+    if candidates is None and forbidden is None:
+        return None
     axis = Axis.items(state)
-    allowed = axis.counts > 0
-    if candidates is not None:
+    if candidates is None:
+        allowed = axis.counts > 0
+    else:
         rows = rows_of(candidates, axis, by=by, unknown=unknown)
         allowed = np.zeros(state.n_items, bool)
         allowed[rows[rows >= 0]] = True
     if forbidden is not None:
         rows = rows_of(forbidden, axis, by=by, unknown=unknown)
         allowed[rows[rows >= 0]] = False
-    return None if allowed.all() else np.flatnonzero(allowed)
+    return np.flatnonzero(allowed)
+
+
+def own_candidates(
+    state: FittedState, candidates: Any, users: Any, by: By, unknown: Unknown
+) -> Candidates | None:
+    """Return each user's own candidates, or None if `candidates` are meant for all users.
+
+    Own ones are Ratings (matched by ids), a sparse matrix of the model's shape, or for each user a list of items. Items
+    without training ratings are left out.
+    """
+    n_users = np.size(users)
+    if sp.issparse(candidates) or isinstance(candidates, Ratings):
+        rows, indptr, items = _items_of_users(state, candidates, "candidates", users, by)
+    elif _is_list_of_lists(candidates):
+        if len(candidates) != n_users or np.ndim(users) == 0:
+            asked = "a scalar user" if np.ndim(users) == 0 else f"{n_users} users"
+            raise ValueError(
+                f"candidates holds {len(candidates)} lists, but {asked} were asked for; expected a list of items "
+                "for all users, or one such list for each user"
+            )
+        lists = [rows_of(one, Axis.items(state), by=by, unknown=unknown) for one in candidates]
+        indptr = np.concatenate([[0], np.cumsum([len(one) for one in lists])])
+        items = np.concatenate([np.zeros(0, np.int64), *lists])
+        known = items >= 0
+        known_before = np.concatenate([[0], np.cumsum(known)])
+        indptr, items = _rising(known_before[indptr], items[known], state.n_items)
+        return Candidates(np.arange(n_users), indptr, items.astype(np.int64))
+    else:
+        return None
+    known = state.item_counts[items] > 0
+    known_before = np.concatenate([[0], np.cumsum(known)])
+    return Candidates(rows, known_before[indptr], items[known].astype(np.int64))
+
+
+def _is_list_of_lists(candidates: Any) -> bool:
+    if isinstance(candidates, np.ndarray):
+        return candidates.ndim == 2
+    return (
+        isinstance(candidates, (list, tuple))
+        and len(candidates) > 0
+        and all(np.ndim(one) == 1 for one in candidates)
+    )

@@ -1,13 +1,7 @@
-"""The best n of blocks of scores, exactly, without ever holding all scores.
+"""The best n targets for each query, exactly: the one door to the compiled search.
 
-``top_n`` selects from a block of scores; ``top_n_of_products`` makes the blocks, some rows of
-``query_factors @ target_factors.T`` at a time, and is what `recommend` and `similar_*` stand on.
-
-How a block is searched: split a row's scores into groups of up to 16, a few left over, and take
-each group's maximum. The n-th largest of these maxima is reached by at least n scores of the row,
-so no score below it can be among the n best. What passes that bound, a little more than n scores
-a row, is sorted. The cost is two passes over the block; ties at the border all pass the bound, so
-that they can be settled by index.
+All ways through it give the same answers to the bit (``_kernels/top_n.pxi`` says why), so which one is taken is a question
+of time alone: a few queries or short lists are scored target by target, many queries go through a `ServingIndex`.
 """
 
 from __future__ import annotations
@@ -16,66 +10,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Exclusions", "top_n", "top_n_of_products"]
+from cymf._kernels import top_n_kernels
+from cymf._parallel import Workers
+from cymf._serving_index import Exclusions, ServingIndex, empty_answers, exclusion_arrays
 
-_BLOCK_SCORES = 1 << 20  # scores held at a time: 4 MiB of float32 stay in the cache
+__all__ = ["Candidates", "Exclusions", "ServingIndex", "top_n_of_lists", "top_n_of_products"]
+
+_WORTH_AN_INDEX = 32  # queries: making an index costs about as much as answering half as many
 
 
-class Exclusions(NamedTuple):
-    """Targets that are no answer, in CSR form, with a row of their own for every query."""
+class Candidates(NamedTuple):
+    """The only targets that may be an answer, in CSR form, with a row of their own for every query."""
 
-    rows: np.ndarray  # (n_rows,) the row of each query, -1 where nothing is excluded
+    rows: np.ndarray  # (n_rows,) the row of each query, -1 where nothing is a candidate
     indptr: np.ndarray
-    indices: np.ndarray  # target numbers, row after row
-
-
-def top_n(scores: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the columns and values of each row's n largest scores, the largest first.
-
-    Parameters
-    ----------
-    scores : ndarray of shape (n_rows, n_columns), float32 or float64
-        Minus infinity marks what is no answer.
-    n : int
-        At least 1; may exceed `n_columns`.
-
-    Returns
-    -------
-    columns : ndarray of int64, shape (n_rows, n)
-        Equal scores stand in the order of their columns. -1 where answers ran out.
-    values : ndarray of the dtype of `scores`, shape (n_rows, n)
-        NaN where answers ran out.
-    """
-    n_rows = scores.shape[0]
-    columns = np.full((n_rows, n), -1, np.int64)
-    values = np.full((n_rows, n), np.nan, scores.dtype)
-
-    passing = np.flatnonzero(scores >= _lower_bound(scores, n)[:, None])
-    row, column = np.divmod(passing, max(1, scores.shape[1]))
-    score = scores[row, column]
-    order = np.lexsort((-score, row))  # stable, and the columns are in order
-    row, column, score = row[order], column[order], score[order]
-
-    start = np.searchsorted(row, np.arange(n_rows))
-    rank = np.arange(len(row)) - start[row]
-    best = rank < n
-    columns[row[best], rank[best]] = column[best]
-    values[row[best], rank[best]] = score[best]
-    return columns, values
-
-
-def _lower_bound(scores: np.ndarray, n: int) -> np.ndarray:
-    """Return a finite value per row that at least n scores reach, or that all finite ones do."""
-    n_rows, n_columns = scores.shape
-    lowest = np.finfo(scores.dtype).min
-    size = max(1, min(16, n_columns // (4 * n)))
-    n_groups = n_columns // size
-    if n > n_groups:
-        return np.full(n_rows, lowest, scores.dtype)
-    groups = scores[:, : n_groups * size].reshape(n_rows, size, n_groups)
-    maxima = groups.max(axis=1)
-    nth = np.partition(maxima, n_groups - n, axis=1)[:, n_groups - n]
-    return np.maximum(nth, lowest)
+    indices: np.ndarray  # int64 target numbers, each once in a row
 
 
 def top_n_of_products(
@@ -88,11 +37,12 @@ def top_n_of_products(
     target_offset: np.ndarray | None = None,
     excluded: Exclusions | None = None,
     allowed: np.ndarray | None = None,
+    n_threads: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return for each query the n targets with the largest scores, the largest first.
 
     The score of query q and target t is ``query_factors[q] @ target_factors[t] +
-    query_offset[q] + target_offset[t]``.
+    target_offset[t] + query_offset[q]``, rounded in this order.
 
     Parameters
     ----------
@@ -109,60 +59,80 @@ def top_n_of_products(
         Targets that are no answer.
     allowed : ndarray of int64, optional
         The only targets that may be an answer, rising and unique. None allows all.
+    n_threads : int, default 1
+        The answer is the same for any number.
 
     Returns
     -------
     targets : ndarray of int64, shape (n_rows, n)
-        Padded by -1.
+        Equal scores stand in the order of their targets. Padded by -1. A score of minus infinity
+        or NaN is no answer.
     scores : ndarray of shape (n_rows, n), dtype of the factors
         Padded by NaN.
     """
-    n_targets = len(target_factors)
-    column_of = target_of = np.arange(n_targets)
-    if allowed is not None and 2 * len(allowed) > n_targets:
-        # Most are allowed: cheaper to score the others too than to gather the factors of these.
-        offset = np.full(n_targets, -np.inf, target_factors.dtype)
-        offset[allowed] = 0 if target_offset is None else target_offset[allowed]
-        target_offset = offset
-    elif allowed is not None:
-        target_of = allowed
-        column_of = np.full(n_targets, -1)
-        column_of[allowed] = np.arange(len(allowed))
-        target_factors = target_factors[allowed]
-        target_offset = None if target_offset is None else target_offset[allowed]
-
-    targets = np.full((len(query_rows), n), -1, np.int64)
-    values = np.full((len(query_rows), n), np.nan, query_factors.dtype)
-    n_columns = len(target_factors)
-    if n_columns == 0:
-        return targets, values
-    height = max(1, _BLOCK_SCORES // n_columns)
-    for start in range(0, len(query_rows), height):
-        block = slice(start, start + height)
-        rows = query_rows[block]
-        queries = query_factors[rows]
-        queries[rows < 0] = 0
-        scores = queries @ target_factors.T
-        if target_offset is not None:
-            scores += target_offset
-        if query_offset is not None:
-            scores += query_offset[block, None]
-        if excluded is not None:
-            row, target = _excluded_pairs(excluded, block)
-            column = column_of[target]
-            scores[row[column >= 0], column[column >= 0]] = -np.inf
-        targets[block], values[block] = top_n(scores, n)
-    found = targets >= 0
-    targets[found] = target_of[targets[found]]
-    return targets, values
+    query_factors, target_factors = map(np.ascontiguousarray, (query_factors, target_factors))
+    if len(query_rows) >= _WORTH_AN_INDEX:
+        norm = 0.0
+        if target_offset is not None and len(query_factors):
+            norm = float(np.linalg.norm(query_factors, axis=1).max())
+        index = ServingIndex.build(target_factors, target_offset, allowed, norm)
+        return index.search(
+            query_factors,
+            query_rows,
+            n,
+            query_offset=query_offset,
+            excluded=excluded,
+            n_threads=n_threads,
+        )
+    listed = np.arange(len(target_factors)) if allowed is None else allowed
+    return top_n_of_lists(
+        query_factors,
+        query_rows,
+        target_factors,
+        n,
+        Candidates(np.zeros(len(query_rows), np.int64), np.array([0, len(listed)]), listed),
+        query_offset=query_offset,
+        target_offset=target_offset,
+        excluded=excluded,
+        n_threads=n_threads,
+    )
 
 
-def _excluded_pairs(excluded: Exclusions, block: slice) -> tuple[np.ndarray, np.ndarray]:
-    """Return the excluded pairs (position in the block, target)."""
-    rows = excluded.rows[block]
-    position = np.flatnonzero(rows >= 0)
-    first = excluded.indptr[rows[position]]
-    counts = excluded.indptr[rows[position] + 1] - first
-    shift = first - (np.cumsum(counts) - counts)
-    entry = np.arange(counts.sum()) + np.repeat(shift, counts)
-    return np.repeat(position, counts), excluded.indices[entry]
+def top_n_of_lists(
+    query_factors: np.ndarray,
+    query_rows: np.ndarray,
+    target_factors: np.ndarray,
+    n: int,
+    candidates: Candidates,
+    *,
+    query_offset: np.ndarray | None = None,
+    target_offset: np.ndarray | None = None,
+    excluded: Exclusions | None = None,
+    allowed: np.ndarray | None = None,
+    n_threads: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each query the n best of its own candidates.
+
+    Parameters and answers are those of `top_n_of_products`, but that `allowed` is an array of uint8, 1 for
+    each of all targets that may be an answer. Every candidate is scored: O(n_factors) each.
+    """
+    dtype = target_factors.dtype
+    none = np.zeros(0, dtype)
+    answers = empty_answers(len(query_rows), n, dtype)
+    arguments = (
+        query_factors,
+        query_rows,
+        none if query_offset is None else query_offset,
+        target_factors,
+        none if target_offset is None else target_offset,
+        *(np.ascontiguousarray(array, np.int64) for array in candidates),
+        *exclusion_arrays(excluded),
+        np.zeros(0, np.uint8) if allowed is None else allowed,
+        *answers,
+        np.zeros(1, np.int64),
+    )
+    per_query = len(candidates.indices) / max(1, len(candidates.indptr) - 1)
+    operations = 2.0 * len(query_rows) * per_query * (target_factors.shape[1] + 4)
+    with Workers(n_threads) as workers:
+        workers.run(lambda _: top_n_kernels.top_n_listed(*arguments), operations)
+    return answers

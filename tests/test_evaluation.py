@@ -345,8 +345,12 @@ def test_ctrl_c_ends_the_whole_cross_validation():
 
 def test_cross_validation_of_nonsense_is_refused():
     ratings = Ratings.from_matrix(np.ones((3, 3)))
-    with pytest.raises(ValueError, match="metrics must be among 'rmse', 'mae'; given 'auc'"):
-        cross_validate(Shifted(), ratings, metrics=("rmse", "auc"))
+    with pytest.raises(
+        ValueError, match="'rmse', 'mae' and those of rankings; metric 'r2' is unkno"
+    ):
+        cross_validate(Shifted(), ratings, metrics=("rmse", "r2"))
+    with pytest.raises(ValueError, match="metrics is empty"):
+        cross_validate(Shifted(), ratings, metrics=())
     with pytest.raises(ValueError, match="folds holds no"):
         cross_validate(Shifted(), ratings, folds=[])
     with pytest.raises(TypeError, match=r"expected cymf.Ratings, given ndarray"):

@@ -1,4 +1,4 @@
-"""The best n of blocks of scores, against sorting everything."""
+"""The best n of products, against sorting everything, and how much memory that takes."""
 
 from __future__ import annotations
 
@@ -9,60 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference_top_n import all_scores, mask_out, sort_everything
 
 from cymf import _top_n
-from cymf._top_n import Exclusions, top_n, top_n_of_products
-
-
-def sort_everything(scores, n):
-    """Slow twin of ``top_n``: sort each row by (-score, column), drop what is excluded."""
-    columns = np.full((len(scores), n), -1)
-    values = np.full((len(scores), n), np.nan, scores.dtype)
-    for r, row in enumerate(scores):
-        ranked = sorted((-s, c) for c, s in enumerate(row.tolist()) if s != -np.inf)[:n]
-        for rank, (_, c) in enumerate(ranked):
-            columns[r, rank], values[r, rank] = c, row[c]
-    return columns, values
-
-
-@given(
-    scores=hnp.arrays(
-        st.sampled_from([np.float32, np.float64]),
-        st.tuples(st.integers(0, 4), st.integers(0, 90)),
-        # few distinct values, so that ties are the rule
-        elements=st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 1.0, 3.0]),
-    ),
-    n=st.integers(1, 12),
-)
-def test_ties_go_to_the_lower_column(scores, n):
-    columns, values = top_n(scores, n)
-    expected_columns, expected_values = sort_everything(scores, n)
-    np.testing.assert_array_equal(columns, expected_columns)
-    np.testing.assert_array_equal(values, expected_values)
-    assert values.dtype == scores.dtype
-    assert columns.dtype == np.int64
-
-
-@pytest.mark.parametrize("n_columns", [1, 16, 17, 255, 1000, 3706])
-@pytest.mark.parametrize("n", [1, 10, 100])
-def test_distinct_scores(n_columns, n):
-    scores = np.random.default_rng(n_columns).standard_normal((20, n_columns))
-    columns, values = top_n(scores, n)
-    expected_columns, expected_values = sort_everything(scores, n)
-    np.testing.assert_array_equal(columns, expected_columns)
-    np.testing.assert_array_equal(values, expected_values)
-
-
-def test_all_equal_scores_are_answered_in_order():
-    columns, values = top_n(np.zeros((3, 1000), np.float32), 5)
-    np.testing.assert_array_equal(columns, np.tile(np.arange(5), (3, 1)))
-    np.testing.assert_array_equal(values, np.zeros((3, 5)))
-
-
-def test_nothing_but_exclusions_gives_padding_only():
-    columns, values = top_n(np.full((2, 500), -np.inf), 3)
-    assert (columns == -1).all()
-    assert np.isnan(values).all()
+from cymf._top_n import Candidates, Exclusions, top_n_of_lists, top_n_of_products
 
 
 @settings(deadline=None)
@@ -86,19 +36,10 @@ def test_products_against_the_full_matrix(data):
     allowed = data.draw(st.sampled_from([None, allowed]))
     excluded = Exclusions(excluded_rows, np.r_[0, np.cumsum(mask.sum(1))], np.nonzero(mask)[1])
 
-    scores = np.zeros((len(rows), n_targets), np.float32)
-    for r, q in enumerate(rows):
-        if q >= 0:
-            scores[r] = targets @ queries[q]
-        scores[r] += query_offset[r] + target_offset
-        if excluded_rows[r] >= 0:
-            scores[r, mask[excluded_rows[r]]] = -np.inf
-    if allowed is not None:
-        scores[:, np.setdiff1d(np.arange(n_targets), allowed)] = -np.inf
-    expected = sort_everything(scores, n)
-
+    scores = all_scores(queries, rows, targets, query_offset, target_offset)
+    expected = sort_everything(mask_out(scores, excluded, allowed).astype(np.float32), n)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_top_n, "_BLOCK_SCORES", data.draw(st.sampled_from([1, 40, 1 << 20])))
+        patch.setattr(_top_n, "_WORTH_AN_INDEX", data.draw(st.sampled_from([0, 32])))
         found = top_n_of_products(
             queries,
             rows,
@@ -108,12 +49,42 @@ def test_products_against_the_full_matrix(data):
             target_offset=target_offset,
             excluded=excluded,
             allowed=allowed,
+            n_threads=data.draw(st.integers(1, 2)),
         )
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_array_equal(found[1], expected[1])
 
 
-def test_memory_stays_at_a_block():
+@pytest.mark.parametrize("n_queries", [3, 100])
+def test_all_equal_scores_are_answered_in_order(n_queries):
+    rows = np.full(n_queries, -1)
+    targets, values = top_n_of_products(np.zeros((1, 4)), rows, np.ones((1000, 4)), 5)
+    np.testing.assert_array_equal(targets, np.tile(np.arange(5), (n_queries, 1)))
+    np.testing.assert_array_equal(values, np.zeros((n_queries, 5)))
+
+
+@pytest.mark.parametrize("n_queries", [3, 100])
+def test_nothing_allowed_gives_padding_only(n_queries):
+    rows = np.zeros(n_queries, np.int64)
+    targets, values = top_n_of_products(
+        np.ones((1, 4), np.float32), rows, np.ones((9, 4), np.float32), 2, allowed=rows[:0]
+    )
+    assert (targets == -1).all()
+    assert np.isnan(values).all()
+    assert values.dtype == np.float32
+
+
+def test_own_lists():
+    factors = np.arange(12.0)[:, None]
+    candidates = Candidates(
+        np.array([0, -1, 2, 1]), np.array([0, 3, 3, 8]), np.array([5, 2, 9, 1, 3, 11, 0, 4])
+    )
+    targets, values = top_n_of_lists(np.ones((1, 1)), np.zeros(4, np.int64), factors, 4, candidates)
+    assert targets.tolist() == [[9, 5, 2, -1], [-1] * 4, [11, 4, 3, 1], [-1] * 4]
+    np.testing.assert_array_equal(values, np.where(targets >= 0, targets, np.nan))
+
+
+def test_memory_does_not_hold_all_scores():
     rng = np.random.default_rng(0)
     users = rng.standard_normal((20_000, 4), np.float32)
     items = rng.standard_normal((3_000, 4), np.float32)
@@ -121,5 +92,5 @@ def test_memory_stays_at_a_block():
     top_n_of_products(users, np.arange(len(users)), items, 5)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    all_scores = 4 * len(users) * len(items)
-    assert peak < all_scores / 8
+    answers = 12 * len(users) * 5
+    assert peak < answers + 150 * len(items)

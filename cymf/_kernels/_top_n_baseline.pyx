@@ -2,3 +2,4 @@
 
 include "micro_kernels.pxi"
 include "ranking_metrics.pxi"
+include "top_n.pxi"

@@ -22,14 +22,20 @@ from libc.math cimport pow, sqrt
 from libc.string cimport memset
 
 cdef enum:
-    ALS_BATCH = 32          # rated rows gathered at once: with the Gram matrix of 64 factors they fit the L1 cache
-    ALS_AHEAD = 8           # rated rows prefetched ahead of the gather
+    ALS_BATCH = 32          # rated rows summed at once: with the Gram matrix of 64 factors they fit the L1 cache
+    ALS_AHEAD = 8           # rated rows prefetched ahead of their transposition
 
 # Row status: the driver turns these into messages with the row's id, or solves the row again.
 cdef enum:
     ROW_SOLVED = 0
     ROW_RANK_DEFICIENT = 1
     ROW_NOT_FINITE = 2
+
+
+cdef inline Py_ssize_t system_columns(Py_ssize_t n, Py_ssize_t itemsize) noexcept nogil:
+    """n, rounded up to whole vectors and to strips of four."""
+    cdef Py_ssize_t step = max(CYMF_VECTOR_BYTES // itemsize, <Py_ssize_t>4)
+    return (n + step - 1) // step * step
 
 
 cdef int als_solve_primal(
@@ -48,62 +54,71 @@ cdef int als_solve_primal(
     real* bias,                 # OUT (1,) the solved bias; untouched without biases
     real* scratch,              # SCRATCH als_scratch_size() elements
 ) noexcept nogil:
-    cdef Py_ssize_t n_rows = (n_factors + 3) // 4 * 4
+    cdef Py_ssize_t n_rows = (n_factors + 3) // 4 * 4, n_columns = system_columns(n_factors, sizeof(real))
     cdef real* gram = scratch
-    cdef real* right = gram + n_rows * width
-    cdef real* inverse_diagonal = right + 2 * width
-    cdef real* rows = inverse_diagonal + n_rows
-    cdef real* targets = rows + ALS_BATCH * width
+    cdef real* right = gram + n_rows * n_columns
+    cdef real* inverse_diagonal = right + 2 * n_columns
+    cdef real* scaled = inverse_diagonal + n_rows
+    cdef real* targets = scaled + ALS_BATCH * n_columns
+    cdef const real* addresses[2 * ALS_BATCH]
+    cdef const real** rated = addresses
+    cdef const real** rated_next = addresses + ALS_BATCH
     cdef int n_right = 2 if fixed_bias != NULL else 1
-    cdef Py_ssize_t start, size, s, p
+    cdef Py_ssize_t n_batches = (n + ALS_BATCH - 1) // ALS_BATCH, batch, start = 0, end, size = n // n_batches, n_next, s, p
     cdef real root, target, tolerance
     cdef double sum_weights = 0, sum_targets = 0, corner, pivot, b
 
-    start = 0
-    while start < n:
-        size = min(<Py_ssize_t>ALS_BATCH, n - start)
+    for s in range(size):
+        rated[s] = fixed + indices[s] * width
+    for batch in range(n_batches):
+        end = start + size
+        n_next = n * (batch + 2) // n_batches - end if batch + 1 < n_batches else 0
+        for s in range(n_next):
+            rated_next[s] = fixed + indices[end + s] * width
         for s in range(size):
-            if start + s + ALS_AHEAD < n:
-                cymf_prefetch_row(fixed + indices[start + s + ALS_AHEAD] * width, width * sizeof(real))
             target = values[start + s] - mean
             if fixed_bias != NULL:
                 target -= fixed_bias[indices[start + s]]
             root = 1
             if weights != NULL:
-                root = <real>sqrt(weights[start + s])
-            scaled_copy(rows + s * width, root, fixed + indices[start + s] * width, width)
+                root = <real>sqrt(<double>weights[start + s])
+                scaled_copy(scaled + s * n_columns, root, rated[s], n_columns)
+                rated[s] = scaled + s * n_columns
             targets[2 * s] = root * target
             targets[2 * s + 1] = root
             sum_weights += root * root
             sum_targets += root * root * target
-        rank_k_update(start > 0, gram, rows, n_rows, width, size)
-        rank_k_right(start > 0, n_right, right, targets, rows, width, size)
-        start += size
+        rank_k_gathered(batch > 0, n_right, gram, right, n_rows, n_columns, rated, targets, size, rated_next, n_next)
+        rated, rated_next = rated_next, rated
+        start = end
+        size = n_next
 
     for p in range(n_factors):
-        gram[p * width + p] += <real>reg
+        gram[p * n_columns + p] += <real>reg
     for p in range(n_factors, n_rows):
-        gram[p * width + p] = 1
+        gram[p * n_columns + p] = 1
     tolerance = <real>(16 * n_factors * (1.2e-7 if sizeof(real) == 4 else 2.3e-16))
     if reg == 0: # a singular system's last pivot is rounding noise, up to 1 / the smallest earlier pivot larger than epsilon
         tolerance = <real>sqrt(tolerance)
-    if cholesky(gram, right, n_right, n_rows, width, inverse_diagonal, tolerance) >= 0:
+    if cholesky(gram, right, n_right, n_rows, n_columns, inverse_diagonal, tolerance) >= 0:
         return ROW_RANK_DEFICIENT
     if fixed_bias != NULL:
         corner = sum_weights + reg_bias
-        pivot = corner - dot(right + width, right + width, width)
+        pivot = corner - dot(right + n_columns, right + n_columns, n_columns)
         if not pivot > tolerance * corner:
             return ROW_RANK_DEFICIENT
-        b = (sum_targets - dot(right, right + width, width)) / pivot
-        axpy(right, <real>-b, right + width, width)
+        b = (sum_targets - dot(right, right + n_columns, n_columns)) / pivot
+        axpy(right, <real>-b, right + n_columns, n_columns)
         bias[0] = <real>b
         if b - b != 0:
             return ROW_NOT_FINITE
-    back_substitute(gram, right, n_rows, width, inverse_diagonal)
+    back_substitute(gram, right, n_rows, n_columns, inverse_diagonal)
     pivot = 0
-    for p in range(width):
+    for p in range(n_columns):
         row[p] = right[p]
         pivot += right[p]
+    for p in range(n_columns, width):
+        row[p] = 0
     return ROW_SOLVED if pivot - pivot == 0 else ROW_NOT_FINITE
 
 
@@ -123,8 +138,7 @@ cdef int als_solve_dual(
     real* bias,
     real* scratch,
 ) noexcept nogil:
-    cdef Py_ssize_t lanes = CYMF_VECTOR_BYTES // <Py_ssize_t>sizeof(real)
-    cdef Py_ssize_t n_rows = (n + 3) // 4 * 4, n_columns = (n + max(lanes, 4) - 1) // max(lanes, 4) * max(lanes, 4)
+    cdef Py_ssize_t n_rows = (n + 3) // 4 * 4, n_columns = system_columns(n, sizeof(real))
     cdef Py_ssize_t n_samples = (n_factors + 3) // 4 * 4
     cdef real* gram = scratch
     cdef real* z = gram + n_rows * n_columns
@@ -133,7 +147,8 @@ cdef int als_solve_dual(
     cdef real* roots = inverse_diagonal + n_rows
     cdef real* columns = roots + n_columns
     cdef const real* rated[4]
-    cdef Py_ssize_t s, r, f
+    cdef const real* combined[ALS_BATCH]
+    cdef Py_ssize_t s, r, f, size
     cdef real target, tolerance, total = 0
     cdef double pivot, b
     for s in range(n_columns):
@@ -174,11 +189,16 @@ cdef int als_solve_dual(
         axpy(z, <real>-b, border, n_columns)
         bias[0] = <real>b
     back_substitute(gram, z, n_rows, n_columns, inverse_diagonal)
-    memset(row, 0, width * sizeof(real))
-    for s in range(n):
-        axpy(row, z[s] * roots[s], fixed + indices[s] * width, width)
     for s in range(n):
         total += z[s]
+        z[s] *= roots[s]
+    s = 0
+    while s < n:
+        size = min(<Py_ssize_t>ALS_BATCH, n - s)
+        for r in range(size):
+            combined[r] = fixed + indices[s + r] * width
+        combination(s > 0, row, z + s, combined, width, size)
+        s += size
     return ROW_SOLVED if total - total == 0 else ROW_NOT_FINITE
 
 

@@ -27,7 +27,11 @@ cdef extern from "micro_kernels.h" nogil:
     void sgd_step_f64(double* w, double* h, double step, double shrink_w, double shrink_h, Py_ssize_t n)
     void rank_k_update_f32(int add, float* G, const float* X, Py_ssize_t n_rows, Py_ssize_t n, Py_ssize_t samples)
     void rank_k_update_f64(int add, double* G, const double* X, Py_ssize_t n_rows, Py_ssize_t n, Py_ssize_t samples)
+    void rank_k_gathered_f32(int add, int n_right, float* G, float* R, Py_ssize_t n_rows, Py_ssize_t n, const float** X, const float* T, Py_ssize_t samples, const float** next, Py_ssize_t n_next)
+    void combination_f32(int add, float* y, const float* a, const float** X, Py_ssize_t n, Py_ssize_t samples)
     void rank_k_right_f32(int add, int n_right, float* R, const float* T, const float* X, Py_ssize_t n, Py_ssize_t samples)
+    void rank_k_gathered_f64(int add, int n_right, double* G, double* R, Py_ssize_t n_rows, Py_ssize_t n, const double** X, const double* T, Py_ssize_t samples, const double** next, Py_ssize_t n_next)
+    void combination_f64(int add, double* y, const double* a, const double** X, Py_ssize_t n, Py_ssize_t samples)
     void rank_k_right_f64(int add, int n_right, double* R, const double* T, const double* X, Py_ssize_t n, Py_ssize_t samples)
     Py_ssize_t cholesky_f32(float* G, float* R, int n_right, Py_ssize_t n_rows, Py_ssize_t n, float* inverse_diagonal, float tolerance)
     Py_ssize_t cholesky_f64(double* G, double* R, int n_right, Py_ssize_t n_rows, Py_ssize_t n, double* inverse_diagonal, double tolerance)
@@ -95,6 +99,20 @@ cdef inline void rank_k_right(bint add, int n_right, real* right, const real* ta
         rank_k_right_f32(add, n_right, right, targets, rows, width, samples)
     else:
         rank_k_right_f64(add, n_right, right, targets, rows, width, samples)
+
+
+cdef inline void rank_k_gathered(bint add, int n_right, real* gram, real* right, Py_ssize_t n_rows, Py_ssize_t width, const real** rows, const real* targets, Py_ssize_t samples, const real** next_rows, Py_ssize_t n_next) noexcept nogil:
+    if real is float:
+        rank_k_gathered_f32(add, n_right, gram, right, n_rows, width, rows, targets, samples, next_rows, n_next)
+    else:
+        rank_k_gathered_f64(add, n_right, gram, right, n_rows, width, rows, targets, samples, next_rows, n_next)
+
+
+cdef inline void combination(bint add, real* y, const real* a, const real** rows, Py_ssize_t width, Py_ssize_t samples) noexcept nogil:
+    if real is float:
+        combination_f32(add, y, a, rows, width, samples)
+    else:
+        combination_f64(add, y, a, rows, width, samples)
 
 
 cdef inline Py_ssize_t cholesky(real* gram, real* right, int n_right, Py_ssize_t n_rows, Py_ssize_t width, real* inverse_diagonal, real tolerance) noexcept nogil:

@@ -117,7 +117,7 @@ CYMF_INLINE void NAME(sgd_step)(REAL *w, REAL *h, REAL step, REAL shrink_w, REAL
  */
 CYMF_INLINE void NAME(tile)(const int rows, const int vectors, const int mode, REAL *G, ptrdiff_t ldg,
                             const REAL *A, ptrdiff_t lda, const REAL *B, ptrdiff_t ldb, ptrdiff_t samples) {
-  VEC acc[CYMF_TILE_ROWS][CYMF_TILE_VECTORS];
+  VEC acc[2 * CYMF_TILE_ROWS][CYMF_TILE_VECTORS];
   CYMF_UNROLL
   for (int r = 0; r < rows; ++r) {
     CYMF_UNROLL
@@ -166,14 +166,141 @@ CYMF_INLINE void NAME(strip)(const int rows, const int mode, REAL *G, ptrdiff_t 
   }
 }
 
-/* Upper triangle of G (=, +=) X' X for X (samples, n), in strips of four rows, each from its diagonal's vector on.
+/* Upper triangle of G (=, +=) X' X for X (samples, n), in strips of four rows, each from its diagonal's vector on; where
+ * one vector is left, two strips make a tile, as four accumulators do not hide the latency of an FMA.
  * n_rows is a multiple of four, n the padded width; entries left of the diagonal in the first vector are written too. */
 CYMF_FUNCTION void NAME(rank_k_update)(const int add, REAL *G, const REAL *X, ptrdiff_t n_rows, ptrdiff_t n,
                                 ptrdiff_t samples) {
   for (ptrdiff_t a = 0; a < n_rows; a += CYMF_TILE_ROWS) {
     const ptrdiff_t b = a / LANES * LANES;
+    if (n - b == LANES && a + CYMF_TILE_ROWS < n_rows) {
+      if (add) NAME(tile)(2 * CYMF_TILE_ROWS, 1, 1, G + a * n + b, n, X + a, n, X + b, n, samples);
+      else NAME(tile)(2 * CYMF_TILE_ROWS, 1, 0, G + a * n + b, n, X + a, n, X + b, n, samples);
+      a += CYMF_TILE_ROWS;
+      continue;
+    }
     if (add) NAME(strip)(CYMF_TILE_ROWS, 1, G + a * n + b, n, X + a, n, X + b, n, n - b, samples);
     else NAME(strip)(CYMF_TILE_ROWS, 0, G + a * n + b, n, X + a, n, X + b, n, n - b, samples);
+  }
+}
+
+/* ---- the same from rows where they are, with the right-hand sides -------------------------------
+ *   G (=, +=) sum_s x_s x_s' (upper triangle)      R[t] (=, +=) sum_s T[s, t] x_s      x_s = X[s], t < n_right <= 2
+ * The right-hand sides are two more rows of the first strip's tiles, and rows are read by their addresses: nothing is
+ * copied, and no loop is short of accumulators to hide the latency of an FMA. While a batch is summed, the next one's
+ * rows are asked for, some in each strip.
+ */
+CYMF_INLINE void NAME(gathered_tile)(const int rows, const int n_right, const int vectors, const int add, REAL *G,
+                                     REAL *R, ptrdiff_t n, const REAL *const *X, ptrdiff_t a, ptrdiff_t b,
+                                     const REAL *T, ptrdiff_t samples) {
+  VEC acc[2 * CYMF_TILE_ROWS][CYMF_TILE_VECTORS];
+  CYMF_UNROLL
+  for (int r = 0; r < rows + n_right; ++r) {
+    CYMF_UNROLL
+    for (int v = 0; v < vectors; ++v) acc[r][v] = NAME(splat)(0);
+  }
+  for (ptrdiff_t s = 0; s < samples; ++s) {
+    const REAL *const x = X[s];
+    VEC columns[CYMF_TILE_VECTORS];
+    CYMF_UNROLL
+    for (int v = 0; v < vectors; ++v) columns[v] = NAME(load)(x + b + v * LANES);
+    CYMF_UNROLL
+    for (int r = 0; r < rows + n_right; ++r) {
+      const VEC factor = NAME(splat)(r < rows ? x[a + r] : T[2 * s + r - rows]);
+      CYMF_UNROLL
+      for (int v = 0; v < vectors; ++v) acc[r][v] = NAME(fma)(factor, columns[v], acc[r][v]);
+    }
+  }
+  CYMF_UNROLL
+  for (int r = 0; r < rows + n_right; ++r) {
+    CYMF_UNROLL
+    for (int v = 0; v < vectors; ++v) {
+      REAL *const g = (r < rows ? G + (a + r) * n : R + (r - rows) * n) + b + v * LANES;
+      NAME(store)(g, add ? NAME(add)(NAME(load)(g), acc[r][v]) : acc[r][v]);
+    }
+  }
+}
+
+CYMF_INLINE void NAME(gathered_update)(const int add, const int n_right, REAL *G, REAL *R, ptrdiff_t n_rows,
+                                       ptrdiff_t n, const REAL *const *X, const REAL *T, ptrdiff_t samples,
+                                       const REAL *const *next, ptrdiff_t n_next) {
+  const ptrdiff_t share = (n_next * CYMF_TILE_ROWS + n_rows - 1) / n_rows;
+  ptrdiff_t asked = 0, b = 0;
+  for (ptrdiff_t a = 0; a < n_rows; a += CYMF_TILE_ROWS) {
+    const ptrdiff_t ask = asked + share < n_next ? asked + share : n_next;
+    for (; asked < ask; ++asked) cymf_prefetch_row(next[asked], n * (ptrdiff_t)sizeof(REAL));
+    if (a == 0) {
+      for (; b + 2 * LANES <= n; b += 2 * LANES)
+        NAME(gathered_tile)(CYMF_TILE_ROWS, n_right, 2, add, G, R, n, X, 0, b, T, samples);
+      if (b < n) NAME(gathered_tile)(CYMF_TILE_ROWS, n_right, 1, add, G, R, n, X, 0, b, T, samples);
+      continue;
+    }
+    b = a / LANES * LANES;
+    if (n - b == LANES && a + CYMF_TILE_ROWS < n_rows) {
+      NAME(gathered_tile)(2 * CYMF_TILE_ROWS, 0, 1, add, G, R, n, X, a, b, T, samples);
+      a += CYMF_TILE_ROWS;
+      continue;
+    }
+    for (ptrdiff_t left = (n - b) / LANES; left > 0;) {
+      if (left == 3 || left > 4) {
+        NAME(gathered_tile)(CYMF_TILE_ROWS, 0, 3, add, G, R, n, X, a, b, T, samples);
+        b += 3 * LANES; left -= 3;
+      } else if (left >= 2) {
+        NAME(gathered_tile)(CYMF_TILE_ROWS, 0, 2, add, G, R, n, X, a, b, T, samples);
+        b += 2 * LANES; left -= 2;
+      } else {
+        NAME(gathered_tile)(CYMF_TILE_ROWS, 0, 1, add, G, R, n, X, a, b, T, samples);
+        left = 0;
+      }
+    }
+  }
+}
+
+/* y (=, +=) sum_s a_s x_s, x_s = X[s], eight partial sums a block of columns */
+CYMF_INLINE void NAME(combination)(const int add, REAL *y, const REAL *a, const REAL **X, ptrdiff_t n, ptrdiff_t samples) {
+  ptrdiff_t f = 0;
+  for (; f + 4 * LANES <= n; f += 4 * LANES) {
+    VEC even[4], odd[4];
+    CYMF_UNROLL
+    for (int v = 0; v < 4; ++v) even[v] = odd[v] = NAME(splat)(0);
+    ptrdiff_t s = 0;
+    for (; s + 2 <= samples; s += 2) {
+      CYMF_UNROLL
+      for (int v = 0; v < 4; ++v) {
+        even[v] = NAME(fma)(NAME(splat)(a[s]), NAME(load)(X[s] + f + v * LANES), even[v]);
+        odd[v] = NAME(fma)(NAME(splat)(a[s + 1]), NAME(load)(X[s + 1] + f + v * LANES), odd[v]);
+      }
+    }
+    CYMF_UNROLL
+    for (int v = 0; v < 4; ++v) {
+      if (s < samples) even[v] = NAME(fma)(NAME(splat)(a[s]), NAME(load)(X[s] + f + v * LANES), even[v]);
+      even[v] = NAME(add)(even[v], odd[v]);
+      NAME(store)(y + f + v * LANES, add ? NAME(add)(NAME(load)(y + f + v * LANES), even[v]) : even[v]);
+    }
+  }
+  for (; f < n; f += LANES) {
+    VEC even = NAME(splat)(0), odd = even;
+    ptrdiff_t s = 0;
+    for (; s + 2 <= samples; s += 2) {
+      even = NAME(fma)(NAME(splat)(a[s]), NAME(load)(X[s] + f), even);
+      odd = NAME(fma)(NAME(splat)(a[s + 1]), NAME(load)(X[s + 1] + f), odd);
+    }
+    if (s < samples) even = NAME(fma)(NAME(splat)(a[s]), NAME(load)(X[s] + f), even);
+    even = NAME(add)(even, odd);
+    NAME(store)(y + f, add ? NAME(add)(NAME(load)(y + f), even) : even);
+  }
+}
+
+/* next: the n_next rows that will be read soon, or NULL and 0 */
+CYMF_FUNCTION void NAME(rank_k_gathered)(const int add, const int n_right, REAL *G, REAL *R, ptrdiff_t n_rows, ptrdiff_t n,
+                                  const REAL **X, const REAL *T, ptrdiff_t samples, const REAL **next,
+                                  ptrdiff_t n_next) {
+  if (n_right == 2) {
+    if (add) NAME(gathered_update)(1, 2, G, R, n_rows, n, X, T, samples, next, n_next);
+    else NAME(gathered_update)(0, 2, G, R, n_rows, n, X, T, samples, next, n_next);
+  } else {
+    if (add) NAME(gathered_update)(1, 1, G, R, n_rows, n, X, T, samples, next, n_next);
+    else NAME(gathered_update)(0, 1, G, R, n_rows, n, X, T, samples, next, n_next);
   }
 }
 
@@ -210,87 +337,160 @@ CYMF_FUNCTION void NAME(rank_k_right)(const int add, const int n_right, REAL *R,
 }
 
 /* ---- Cholesky, G = U'U, with right-hand sides carried along ----------------------------------
- * Left-looking over strips of four rows (Golub and Van Loan, Matrix Computations, 4.2): a strip first takes all
- * earlier rows at once, in registers, then its own 4 x 4 triangle is factored and divided out. R holds n_right
- * rows; on return R[t] = U'^-1 R[t]. inverse_diagonal[p] = 1 / U[p, p]. G is (n_rows, n): n_rows a multiple of
- * four, n the padded width; rows past the system are zero off the diagonal and one on it.
+ * Left-looking over strips of four rows (Golub and Van Loan, Matrix Computations, 4.2). The 4 x 4 triangle of a strip is
+ * a chain of divisions, so its reciprocal pivots are found first (as in L D L', square roots afterwards); behind it in the
+ * instruction stream, independent of it, the next strip takes all rows above; then the strip is divided out, and the
+ * next one takes its four rows. R holds n_right rows; on return R[t] = U'^-1 R[t]. inverse_diagonal[p] = 1 / U[p, p].
+ * G is (n_rows, n): n_rows a multiple of four, n the padded width; rows past the system are zero off the diagonal and
+ * one on it. No scalar is stored where a vector is loaded soon after: such loads wait for the store to retire.
  * Returns -1, or the first row whose pivot is not above tolerance * (its diagonal entry before elimination).
  */
-CYMF_FUNCTION ptrdiff_t NAME(cholesky)(REAL *G, REAL *R, const int n_right, ptrdiff_t n_rows, ptrdiff_t n,
-                                REAL *inverse_diagonal, REAL tolerance) {
-  for (ptrdiff_t a = 0; a < n_rows; a += CYMF_TILE_ROWS) {
-    const ptrdiff_t start = a / LANES * LANES;
-    REAL *const strip = G + a * n;
-    REAL u[CYMF_TILE_ROWS][CYMF_TILE_ROWS], inverse[CYMF_TILE_ROWS], right[2][CYMF_TILE_ROWS], before[CYMF_TILE_ROWS];
-    for (int p = 0; p < CYMF_TILE_ROWS; ++p) before[p] = strip[p * n + a + p];
-    NAME(strip)(CYMF_TILE_ROWS, -1, strip + start, n, G + a, n, G + start, n, n - start, a);
 
-    for (int p = 0; p < CYMF_TILE_ROWS; ++p) {
-      for (int q = p; q < CYMF_TILE_ROWS; ++q) {
-        u[p][q] = strip[p * n + a + q];
-        for (int m = 0; m < p; ++m) u[p][q] -= u[m][p] * u[m][q];
-      }
-      if (!(u[p][p] > tolerance * before[p])) return a + p;
-      inverse[p] = 1 / SQRT(u[p][p]);
-      for (int q = p; q < CYMF_TILE_ROWS; ++q) u[p][q] *= inverse[p];
-      inverse_diagonal[a + p] = inverse[p];
-      for (ptrdiff_t q = start; q < a; ++q) strip[p * n + q] = 0; /* noise left of the diagonal */
-    }
-    for (int t = 0; t < n_right; ++t)
-      for (int p = 0; p < CYMF_TILE_ROWS; ++p) {
-        right[t][p] = R[t * n + a + p];
-        for (int m = 0; m < p; ++m) right[t][p] -= u[m][p] * right[t][m];
-        right[t][p] *= inverse[p];
-      }
+/* one in lanes first, first + 1, ..., zero before */
+CYMF_INLINE VEC NAME(lanes_from)(ptrdiff_t first) {
+  static const REAL steps[32] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  return NAME(load)(steps + 16 - (first < 0 ? 0 : first > LANES ? LANES : first));
+}
 
-    for (ptrdiff_t c = start; c < n; c += LANES) {
-      VEC row[CYMF_TILE_ROWS];
+/* Column vector c of the strip at row a: rows freed of those above in the triangle, scaled, taken off the right-hand
+ * sides. In vectors that hold the triangle (on_diagonal), what is left of the diagonal becomes zero, and the right-hand
+ * sides get their solved entries. */
+CYMF_INLINE void NAME(divide_out)(const int on_diagonal, const int n_right, REAL *strip, REAL *R, ptrdiff_t n, ptrdiff_t a,
+                                  ptrdiff_t c, REAL (*const share)[CYMF_TILE_ROWS], const REAL *inverse,
+                                  REAL (*const right)[CYMF_TILE_ROWS]) {
+  VEC row[CYMF_TILE_ROWS];
+  CYMF_UNROLL
+  for (int p = 0; p < CYMF_TILE_ROWS; ++p) {
+    row[p] = NAME(load)(strip + p * n + c);
+    CYMF_UNROLL
+    for (int m = 0; m < p; ++m) row[p] = NAME(fnma)(NAME(splat)(share[m][p]), row[m], row[p]);
+  }
+  CYMF_UNROLL
+  for (int p = 0; p < CYMF_TILE_ROWS; ++p) {
+    row[p] = NAME(mul)(NAME(splat)(inverse[p]), row[p]);
+    if (on_diagonal) row[p] = NAME(mul)(NAME(lanes_from)(a + p - c), row[p]);
+    NAME(store)(strip + p * n + c, row[p]);
+  }
+  CYMF_UNROLL
+  for (int t = 0; t < n_right; ++t) {
+    VEC s = NAME(load)(R + t * n + c);
+    CYMF_UNROLL
+    for (int p = 0; p < CYMF_TILE_ROWS; ++p) s = NAME(fnma)(NAME(splat)(right[t][p]), row[p], s);
+    if (on_diagonal) {
+      s = NAME(fnma)(NAME(lanes_from)(a - c), s, NAME(fma)(NAME(lanes_from)(a + CYMF_TILE_ROWS - c), s, s));
       CYMF_UNROLL
       for (int p = 0; p < CYMF_TILE_ROWS; ++p) {
-        row[p] = NAME(load)(strip + p * n + c);
-        CYMF_UNROLL
-        for (int m = 0; m < p; ++m) row[p] = NAME(fnma)(NAME(splat)(u[m][p]), row[m], row[p]);
-        row[p] = NAME(mul)(NAME(splat)(inverse[p]), row[p]);
-        NAME(store)(strip + p * n + c, row[p]);
-      }
-      for (int t = 0; t < n_right; ++t) {
-        VEC s = NAME(load)(R + t * n + c);
-        CYMF_UNROLL
-        for (int p = 0; p < CYMF_TILE_ROWS; ++p) s = NAME(fnma)(NAME(splat)(right[t][p]), row[p], s);
-        NAME(store)(R + t * n + c, s);
+        const VEC y = NAME(splat)(right[t][p]);
+        s = NAME(fnma)(NAME(lanes_from)(a + p + 1 - c), y, NAME(fma)(NAME(lanes_from)(a + p - c), y, s));
       }
     }
-    for (int t = 0; t < n_right; ++t)
-      for (int p = 0; p < CYMF_TILE_ROWS; ++p) R[t * n + a + p] = right[t][p];
+    NAME(store)(R + t * n + c, s);
+  }
+}
+
+CYMF_INLINE ptrdiff_t NAME(cholesky_with)(const int n_right, REAL *G, REAL *R, ptrdiff_t n_rows, ptrdiff_t n,
+                                          REAL *inverse_diagonal, REAL tolerance) {
+  REAL least[CYMF_TILE_ROWS], least_of_next[CYMF_TILE_ROWS] = {0, 0, 0, 0};
+  for (int p = 0; p < CYMF_TILE_ROWS; ++p) least[p] = tolerance * G[p * n + p];
+  for (ptrdiff_t a = 0; a < n_rows; a += CYMF_TILE_ROWS) {
+    const ptrdiff_t start = a / LANES * LANES, next = a + CYMF_TILE_ROWS, next_start = next / LANES * LANES;
+    REAL *const strip = G + a * n;
+    REAL u[CYMF_TILE_ROWS][CYMF_TILE_ROWS], share[CYMF_TILE_ROWS][CYMF_TILE_ROWS], inverse[CYMF_TILE_ROWS];
+    REAL right[2][CYMF_TILE_ROWS];
+    CYMF_UNROLL
+    for (int p = 0; p < CYMF_TILE_ROWS; ++p) {
+      CYMF_UNROLL
+      for (int q = p; q < CYMF_TILE_ROWS; ++q) u[p][q] = strip[p * n + a + q];
+    }
+    CYMF_UNROLL
+    for (int p = 0; p < CYMF_TILE_ROWS; ++p) {
+      inverse[p] = 1 / u[p][p];
+      CYMF_UNROLL
+      for (int q = p + 1; q < CYMF_TILE_ROWS; ++q) {
+        share[p][q] = u[p][q] * inverse[p];
+        CYMF_UNROLL
+        for (int m = p + 1; m <= q; ++m) u[m][q] -= share[p][m] * u[p][q];
+      }
+    }
+    for (int p = 0; p < CYMF_TILE_ROWS; ++p)
+      if (!(u[p][p] > least[p])) return a + p;
+    if (next < n_rows) {
+      for (int p = 0; p < CYMF_TILE_ROWS; ++p) least_of_next[p] = tolerance * G[(next + p) * n + next + p];
+      NAME(strip)(CYMF_TILE_ROWS, -1, G + next * n + next_start, n, G + next, n, G + next_start, n, n - next_start, a);
+    }
+    CYMF_UNROLL
+    for (int p = 0; p < CYMF_TILE_ROWS; ++p) inverse_diagonal[a + p] = inverse[p] = SQRT(inverse[p]);
+    CYMF_UNROLL
+    for (int t = 0; t < n_right; ++t) {
+      CYMF_UNROLL
+      for (int p = 0; p < CYMF_TILE_ROWS; ++p) {
+        right[t][p] = R[t * n + a + p];
+        CYMF_UNROLL
+        for (int m = 0; m < p; ++m) right[t][p] -= share[m][p] * right[t][m];
+      }
+      CYMF_UNROLL
+      for (int p = 0; p < CYMF_TILE_ROWS; ++p) right[t][p] *= inverse[p];
+    }
+    ptrdiff_t c = start;
+    for (; c < next; c += LANES) NAME(divide_out)(1, n_right, strip, R, n, a, c, share, inverse, right);
+    for (; c < n; c += LANES) NAME(divide_out)(0, n_right, strip, R, n, a, c, share, inverse, right);
+    if (next < n_rows)
+      NAME(strip)(CYMF_TILE_ROWS, -1, G + next * n + next_start, n, strip + next, n, strip + next_start, n,
+                  n - next_start, CYMF_TILE_ROWS);
+    for (int p = 0; p < CYMF_TILE_ROWS; ++p) least[p] = least_of_next[p];
   }
   return -1;
 }
 
-/* x = U^-1 x, from the last strip of four rows to the first; zero past the system stays zero */
+CYMF_FUNCTION ptrdiff_t NAME(cholesky)(REAL *G, REAL *R, const int n_right, ptrdiff_t n_rows, ptrdiff_t n,
+                                REAL *inverse_diagonal, REAL tolerance) {
+  return n_right == 2   ? NAME(cholesky_with)(2, G, R, n_rows, n, inverse_diagonal, tolerance)
+         : n_right == 1 ? NAME(cholesky_with)(1, G, R, n_rows, n, inverse_diagonal, tolerance)
+                        : NAME(cholesky_with)(0, G, R, n_rows, n, inverse_diagonal, tolerance);
+}
+
+/* x = U^-1 x, from the last strip of four rows to the first; zero past the system stays zero. The four newest unknowns
+ * stay in a register for the next strip. */
 CYMF_FUNCTION void NAME(back_substitute)(const REAL *G, REAL *x, ptrdiff_t n_rows, ptrdiff_t n,
                                   const REAL *inverse_diagonal) {
+#if CYMF_HAVE_SHUFFLE
+  typedef REAL four __attribute__((vector_size(4 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+  four newest = {0, 0, 0, 0};
+#endif
   for (ptrdiff_t a = n_rows - CYMF_TILE_ROWS; a >= 0; a -= CYMF_TILE_ROWS) {
     const REAL *const strip = G + a * n;
-    const ptrdiff_t start = a / LANES * LANES;
     REAL value[CYMF_TILE_ROWS];
-    VEC s[CYMF_TILE_ROWS];
-    CYMF_UNROLL
+#if CYMF_HAVE_SHUFFLE
+    four s0 = {0, 0, 0, 0}, s1 = s0, s2 = s0, s3 = s0;
+    for (ptrdiff_t c = n_rows - 4; c > a; c -= 4) {
+      const four xc = c == a + 4 ? newest : *(const four *)(x + c);
+      s0 += xc * *(const four *)(strip + c);
+      s1 += xc * *(const four *)(strip + n + c);
+      s2 += xc * *(const four *)(strip + 2 * n + c);
+      s3 += xc * *(const four *)(strip + 3 * n + c);
+    }
+    s0 = __builtin_shufflevector(s0, s1, 0, 4, 1, 5) + __builtin_shufflevector(s0, s1, 2, 6, 3, 7);
+    s2 = __builtin_shufflevector(s2, s3, 0, 4, 1, 5) + __builtin_shufflevector(s2, s3, 2, 6, 3, 7);
+    s0 = __builtin_shufflevector(s0, s2, 0, 1, 4, 5) + __builtin_shufflevector(s0, s2, 2, 3, 6, 7);
+    s0 = *(const four *)(x + a) - s0;
+    for (int p = 0; p < CYMF_TILE_ROWS; ++p) value[p] = s0[p];
+#else
     for (int p = 0; p < CYMF_TILE_ROWS; ++p) {
-      s[p] = NAME(splat)(0);
-      value[p] = x[a + p];
-      x[a + p] = 0;
+      REAL s = 0;
+      for (ptrdiff_t c = a + CYMF_TILE_ROWS; c < n_rows; ++c) s += strip[p * n + c] * x[c];
+      value[p] = x[a + p] - s;
     }
-    for (ptrdiff_t c = start; c < n; c += LANES) {
-      const VEC xc = NAME(load)(x + c);
-      CYMF_UNROLL
-      for (int p = 0; p < CYMF_TILE_ROWS; ++p) s[p] = NAME(fma)(NAME(load)(strip + p * n + c), xc, s[p]);
-    }
+#endif
     for (int p = CYMF_TILE_ROWS - 1; p >= 0; --p) {
-      value[p] -= NAME(sum_lanes)(s[p]);
-      for (int q = p + 1; q < CYMF_TILE_ROWS; ++q) value[p] -= strip[p * n + a + q] * value[q];
+      for (int q = CYMF_TILE_ROWS - 1; q > p; --q) value[p] -= strip[p * n + a + q] * value[q];
       value[p] *= inverse_diagonal[a + p];
     }
+#if CYMF_HAVE_SHUFFLE
+    newest = (four){value[0], value[1], value[2], value[3]};
+    *(four *)(x + a) = newest;
+#else
     for (int p = 0; p < CYMF_TILE_ROWS; ++p) x[a + p] = value[p];
+#endif
   }
 }
 

@@ -11,6 +11,36 @@
 # Sources: Gemulla et al. 2011, "Large-scale matrix factorization with distributed stochastic gradient descent" (strata);
 # Koren, Bell and Volinsky 2009 (biased updates); Duchi, Hazan and Singer 2011 (AdaGrad).
 
+cdef extern from "sgd.h" nogil:
+    ctypedef struct sgd_block_arrays_f32:
+        const uint16_t* users
+        const uint16_t* items
+        const float* values
+        const float* weights
+        float* user_factors
+        float* item_factors
+        float* user_bias
+        float* item_bias
+        const float* user_shrink
+        const float* item_shrink
+        float mean
+        float rate
+    ctypedef struct sgd_block_arrays_f64:
+        const uint16_t* users
+        const uint16_t* items
+        const double* values
+        const double* weights
+        double* user_factors
+        double* item_factors
+        double* user_bias
+        double* item_bias
+        const double* user_shrink
+        const double* item_shrink
+        double mean
+        double rate
+    double sgd_block_f32(Py_ssize_t n, const sgd_block_arrays_f32* block, Py_ssize_t width)
+    double sgd_block_f64(Py_ssize_t n, const sgd_block_arrays_f64* block, Py_ssize_t width)
+
 cdef enum:
     SGD_TURNS = 8           # users whose ratings take turns inside a block
 
@@ -58,56 +88,6 @@ cdef void adagrad_step(
             h[f] -= rate / <real>sqrt(sum_h[f]) * gh
 
 
-cdef inline bint all_different(
-    const uint16_t* users,      # IN  (4,)
-    const uint16_t* items,      # IN  (4,)
-) noexcept nogil:
-    return ((users[0] != users[1]) & (users[0] != users[2]) & (users[0] != users[3]) & (users[1] != users[2])
-            & (users[1] != users[3]) & (users[2] != users[3])
-            & (items[0] != items[1]) & (items[0] != items[2]) & (items[0] != items[3]) & (items[1] != items[2])
-            & (items[1] != items[3]) & (items[2] != items[3]))
-
-
-cdef inline double sgd_ratings(
-    Py_ssize_t n,               # IN  1 or 4, known when this is inlined; rows are all different
-    const uint16_t* users,      # IN  (n,) the arguments of sgd_block from here on
-    const uint16_t* items,
-    const real* values,
-    const real* weights,
-    real* user_factors,
-    real* item_factors,
-    real* user_bias,
-    real* item_bias,
-    const real* user_shrink,
-    const real* item_shrink,
-    real mean,
-    real rate,
-    Py_ssize_t width,
-) noexcept nogil:
-    """All errors first, then all updates: the sums need not wait for the stores. Returns the sum of c e^2."""
-    cdef double total = 0
-    cdef real errors[4]
-    cdef Py_ssize_t s, u, v
-    cdef real g
-    for s in range(n):
-        errors[s] = values[s] - mean - dot(user_factors + users[s] * width, item_factors + items[s] * width, width)
-    for s in range(n):
-        u = users[s]
-        v = items[s]
-        if user_bias != NULL:
-            errors[s] -= user_bias[u] + item_bias[v]
-        g = errors[s]
-        if weights != NULL:
-            g *= weights[s]
-        total += <double>g * errors[s]
-        g *= rate
-        sgd_step(user_factors + u * width, item_factors + v * width, g, user_shrink[2 * u], item_shrink[2 * v], width)
-        if user_bias != NULL:
-            user_bias[u] = user_shrink[2 * u + 1] * user_bias[u] + g
-            item_bias[v] = item_shrink[2 * v + 1] * item_bias[v] + g
-    return total
-
-
 cdef double sgd_block(
     Py_ssize_t n,               # IN  ratings of this block
     const uint16_t* users,      # IN  (n,) rows within the user stripe
@@ -124,24 +104,19 @@ cdef double sgd_block(
     real rate,                  # IN
     Py_ssize_t width,           # IN
 ) noexcept nogil:
-    """Plain steps with one rate. Returns the sum of c e^2, e taken before each update.
-
-    Four ratings that share no row commute, so they are done together; the result is that of one after the other.
-    """
-    cdef double total = 0
-    cdef Py_ssize_t s = 0
-    while s < n:
-        if s + 4 <= n and all_different(users + s, items + s):
-            total += sgd_ratings(4, users + s, items + s, values + s, weights + s if weights != NULL else NULL,
-                                 user_factors, item_factors, user_bias, item_bias, user_shrink, item_shrink, mean,
-                                 rate, width)
-            s += 4
-        else:
-            total += sgd_ratings(1, users + s, items + s, values + s, weights + s if weights != NULL else NULL,
-                                 user_factors, item_factors, user_bias, item_bias, user_shrink, item_shrink, mean,
-                                 rate, width)
-            s += 1
-    return total
+    """Plain steps with one rate. Returns the sum of c e^2, e taken before each update."""
+    cdef sgd_block_arrays_f32 single
+    cdef sgd_block_arrays_f64 double_
+    if real is float:
+        single = sgd_block_arrays_f32(
+            users, items, values, weights, user_factors, item_factors, user_bias, item_bias, user_shrink, item_shrink,
+            mean, rate)
+        return sgd_block_f32(n, &single, width)
+    else:
+        double_ = sgd_block_arrays_f64(
+            users, items, values, weights, user_factors, item_factors, user_bias, item_bias, user_shrink, item_shrink,
+            mean, rate)
+        return sgd_block_f64(n, &double_, width)
 
 
 cdef double sgd_block_adagrad(

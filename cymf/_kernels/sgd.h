@@ -1,0 +1,19 @@
+/* The innermost loop of SGD, for float and double: sgd_real.h is the body, included once per type. */
+#ifndef CYMF_SGD_H
+#define CYMF_SGD_H
+
+#include "micro_kernels.h"
+
+#define REAL float
+#define NAME(stem) stem##_f32
+#include "sgd_real.h"
+#undef REAL
+#undef NAME
+
+#define REAL double
+#define NAME(stem) stem##_f64
+#include "sgd_real.h"
+#undef REAL
+#undef NAME
+
+#endif

@@ -1,0 +1,364 @@
+"""Alternating least squares for implicit feedback, over all cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+
+from cymf._base import MatrixFactorization
+from cymf._explain import Explanation, explain_implicit
+from cymf._implicit_fold_in import FoldIn, view_of
+from cymf._implicit_problem import ImplicitProblem
+from cymf._implicit_settings import Settings, validation_score
+from cymf._inputs import training_ratings
+from cymf._parallel import Workers, single_threaded_blas
+from cymf._queries import By
+from cymf._training import Iteration
+from cymf._validation import check_threads
+
+__all__ = ["ImplicitALS"]
+
+
+class ImplicitALS(MatrixFactorization):
+    r"""Matrix factorization of implicit feedback by alternating least squares over all cells.
+
+    What is stored is how often something happened, the strength f; what is not stored did not happen, which says a
+    little as well. With scores s_ij = b_i + b_j + w_i·h_j, confidences c ≥ 0, targets p = 1 where f > 0 and p = 0
+    elsewhere, and the observed cells Ω,
+
+    ``weighting="hu"`` (Hu, Koren and Volinsky: an observed cell has the weight c in place of the unobserved one)
+
+        ½ Σ_Ω c_ij (p_ij − s_ij)² + ½ Σ_{not Ω} v_j s_ij² + R
+
+    ``weighting="rendle"`` (Rendle et al.: beside its own term, an observed cell is pulled to 0 like all others)
+
+        ½ Σ_Ω c_ij (p_ij − s_ij)² + ½ Σ_all v_j s_ij² + R
+
+    with the penalty
+
+        R = ½ Σ_i ρ_i (λ ‖w_i‖² + λ_b b_i²) + ½ Σ_j ρ_j (λ ‖h_j‖² + λ_b b_j²),
+        ρ_i = (n_i + Σ_j v_j)^ν,    ρ_j = (n_j + v_j N)^ν
+
+    where n counts the observed cells of a row, N users and M items have some, and those that have none take no part.
+    The unobserved weight of an item is v_j = α₀ n_j^e / mean(n^e), which for e = 0 is α₀ (and ρ_i = (n_i + α₀ M)^ν).
+    With one side fixed, every row of the other, its bias included, is a least-squares problem over all M or N cells of
+    its own. An iteration solves all items, then all users; the objective never rises.
+
+    Parameters
+    ----------
+    n_factors : int, default 64
+        Length of the factors w_i and h_j.
+    reg : float, default 0.003
+        λ, the penalty on factors.
+    reg_bias : float or None, default None
+        λ_b, the penalty on biases; None takes `reg`. Zero if and only if `reg` is.
+    reg_exponent : float, default 1
+        ν: 0 is the plain penalty λ ‖w_i‖², 1 scales it by the weight that pulls at the row.
+    unobserved_weight : float, default 1
+        α₀, the weight of a cell that was not observed. In proportion to the confidences of observed ones it says
+        how much is concluded from nothing having happened.
+    popularity_exponent : float, default 0
+        e: above 0, not to have taken a popular item says more than not to have taken a rare one; the weights'
+        mean over the items stays α₀.
+    weighting : {"hu", "rendle"}, default "hu"
+        Which of the two objectives. With a small α₀ they are nearly the same.
+    confidence : {"linear", "log", "given"}, default "linear"
+        c = 1 + α |f|; c = 1 + α log(1 + |f| / ε); or c = α |f|. A negative f means disliked: its confidence counts,
+        its target is 0. Weights of the ratings multiply c.
+    alpha : float, default 40
+        α.
+    epsilon : float, default 1
+        ε of ``confidence="log"``.
+    use_bias : bool, default False
+        Whether scores have the biases b_i + b_j, learnt jointly with the factors. They are part of the score of every
+        cell, the unobserved ones included.
+    max_iter : int, default 15
+        Most iterations.
+    tol : float, default 0
+        Training stops when an iteration lowers the objective by at most ``tol`` times its value; 0 does all iterations.
+    solver : {"auto", "cholesky", "cg", "subspace"}, default "auto"
+        How rows are solved: exactly; or inexactly from where the row is, by conjugate gradients or by blocks of factors
+        (iALS++). Rows with few observed cells are solved exactly with each of them, as that is cheaper.
+    cg_steps : int, default 3
+        Steps a row and half-sweep of ``solver="cg"``.
+    block_size : int, default 64
+        Factors solved together by ``solver="subspace"``, rounded up to whole vectors.
+    init_std : float, default 0.1
+        Root mean square of the random factors that training starts from, times √n_factors.
+    init_distribution : {"normal", "uniform"}, default "normal"
+        Their distribution: normal around 0, or uniform from 0 up.
+    validation_metric : str, default "ndcg@10"
+        Ranking metric of the held-out interactions, by its name in `cymf.evaluation`.
+    patience : int or None, default None
+        With a validation set: stop after so many iterations without a better score, and keep the best.
+    track_objective : bool, default True
+        Whether ``history_`` gets the objective over all cells, at the price of one pass over the observed ones.
+    store_ratings : bool, default True
+        Whether the model keeps the training ratings, which ``recommend(exclude_seen=True)`` needs.
+    random_state : int, Generator or None, default 0
+        Seed of the start. None draws a fresh one.
+    n_threads : int or None, default None
+        Threads; None means all processors. The result is the same bits for any number.
+    dtype : {"float32", "float64"}, default "float32"
+        Type of the factors and of the arithmetic; long sums are float64 in any case.
+    verbose : bool, default False
+        Whether to show a progress bar.
+
+    Notes
+    -----
+    Without biases the factors of a fitted model stand in the eigenbasis of Σ_j v_j h_j h_jᵀ: products w·h are what the
+    objective knows, and they do not change when both sides are rotated alike.
+
+    References
+    ----------
+    Hu, Koren and Volinsky 2008, "Collaborative filtering for implicit feedback datasets". Rendle, Krichene, Zhang and
+    Koren 2021, "Revisiting the performance of iALS on item recommendation benchmarks", arXiv 2110.14037; "iALS++:
+    speeding up matrix factorization with subspace optimization", arXiv 2110.14044. He, Zhang, Kan and Chua 2016, "Fast
+    matrix factorization for online recommendation with implicit feedback" (weights by popularity). Takács, Pilászy and
+    Tikk 2011, "Applications of the conjugate gradient method for implicit feedback collaborative filtering".
+
+    Examples
+    --------
+    >>> import cymf
+    >>> plays = cymf.Ratings.from_triplets(
+    ...     ["ann", "ann", "bob", "bob", "cy"], ["jazz", "funk", "jazz", "soul", "funk"], [9, 4, 2, 7, 5]
+    ... )
+    >>> model = cymf.ImplicitALS(n_factors=2).fit(plays)
+    >>> items, scores = model.recommend("cy", n=2)
+    >>> print(items[0])
+    jazz
+    """
+
+    def __init__(
+        self,
+        n_factors: int = 64,
+        *,
+        reg: float = 0.003,
+        reg_bias: float | None = None,
+        reg_exponent: float = 1.0,
+        unobserved_weight: float = 1.0,
+        popularity_exponent: float = 0.0,
+        weighting: str = "hu",
+        confidence: str = "linear",
+        alpha: float = 40.0,
+        epsilon: float = 1.0,
+        use_bias: bool = False,
+        max_iter: int = 15,
+        tol: float = 0.0,
+        solver: str = "auto",
+        cg_steps: int = 3,
+        block_size: int = 64,
+        init_std: float = 0.1,
+        init_distribution: str = "normal",
+        validation_metric: str = "ndcg@10",
+        patience: int | None = None,
+        track_objective: bool = True,
+        store_ratings: bool = True,
+        random_state: int | np.random.Generator | None = 0,
+        n_threads: int | None = None,
+        dtype: str | np.dtype[Any] | type = "float32",
+        verbose: bool = False,
+    ) -> None:
+        self.n_factors = n_factors
+        self.reg = reg
+        self.reg_bias = reg_bias
+        self.reg_exponent = reg_exponent
+        self.unobserved_weight = unobserved_weight
+        self.popularity_exponent = popularity_exponent
+        self.weighting = weighting
+        self.confidence = confidence
+        self.alpha = alpha
+        self.epsilon = epsilon
+        self.use_bias = use_bias
+        self.max_iter = max_iter
+        self.tol = tol
+        self.solver = solver
+        self.cg_steps = cg_steps
+        self.block_size = block_size
+        self.init_std = init_std
+        self.init_distribution = init_distribution
+        self.validation_metric = validation_metric
+        self.patience = patience
+        self.track_objective = track_objective
+        self.store_ratings = store_ratings
+        self.random_state = random_state
+        self.n_threads = n_threads
+        self.dtype = dtype
+        self.verbose = verbose
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        validation: Any = None,
+        callback: Callable[[Iteration], Any] | None = None,
+        init: Any = None,
+    ) -> Self:
+        """Learn factors and biases.
+
+        Parameters
+        ----------
+        X : Ratings, sparse matrix or array, dense array with NaN, or table; or array-like of shape (n_pairs, 2)
+            Strengths f of what was observed; or, with `y`, pairs of a user and an item, by id.
+        y : array-like of shape (n_pairs,), optional
+            The strengths of the pairs.
+        sample_weight : array-like of shape (n_pairs,), optional
+            Factors of the confidences, not negative. Ratings bring their own.
+        validation : like `X`, or a pair (X, y), optional
+            Held-out interactions. After every iteration all items are ranked for their users, those of training left
+            out, and `validation_metric` is taken.
+        callback : callable, optional
+            Called with an `Iteration` after every iteration; a true result stops training.
+        init : fitted model, or (user_factors, item_factors), optional
+            Where to start from. A model's rows are found by id. The first solve is that of the items, from the users'
+            factors and biases.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If parameters or data are not what they should be.
+        DivergenceError
+            If a row's solution is not finite.
+        """
+        settings = Settings.of(self)
+        if callback is not None and not callable(callback):
+            raise TypeError(
+                f"callback is a {type(callback).__name__}; expected a function of an Iteration"
+            )
+        if settings.patience is not None and validation is None:
+            raise ValueError(
+                f"patience={settings.patience} needs a validation set; give fit(…, validation=…), or patience=None"
+            )
+        ratings = training_ratings(X, y, sample_weight)
+        score = validation_score(validation, ratings, settings)
+        with Workers(settings.n_threads) as workers, single_threaded_blas():
+            problem = ImplicitProblem(ratings, settings.model, settings.dtype, workers)
+            loop = settings.loop(type(self).__name__, callback)
+            factors = settings.start(problem, init)
+            rows = settings.rows(problem)
+            objective = math.nan
+
+            def step(iteration: int) -> bool:
+                nonlocal objective
+                rows.solve_items(factors)
+                rows.solve_users(factors)
+                if settings.tol == 0:
+                    return False
+                before, objective = objective, problem.objective(factors, rows.all_cells(factors))
+                return before - objective <= settings.tol * objective
+
+            def measure() -> tuple[float, float]:
+                now = objective
+                if settings.track_objective and settings.tol == 0:
+                    now = problem.objective(factors, rows.all_cells(factors))
+                return now, score(factors)
+
+            loop.run(step, measure, factors)
+            self._publish(
+                problem.state(
+                    factors,
+                    history=loop.history,
+                    n_iter=loop.n_iter,
+                    stop_reason=loop.stop_reason,
+                    store_ratings=settings.store_ratings,
+                )
+            )
+        return self
+
+    def user_factors_for(
+        self, ratings: Any, strengths: Any = None, *, by: By = "id", return_bias: bool = False
+    ) -> Any:
+        """Return factors of users as if they had these ratings and no others: the exact solution, items fixed.
+
+        Parameters
+        ----------
+        ratings : Ratings, sparse matrix, dense array with NaN, or table; or array-like of shape (n_items,)
+            The users' ratings, one row a user; or the items of a single user. Items that the model does not know are
+            passed over.
+        strengths : array-like of shape (n_items,), optional
+            Strengths f of a single user's items; 1 each by default.
+        by : {"id", "index"}, default "id"
+            Whether a single user's items are ids or row numbers.
+        return_bias : bool, default False
+            Whether to return the users' biases as well.
+
+        Returns
+        -------
+        factors : ndarray of shape (n_users, n_factors), or (n_factors,) for a single user
+            In the order of the ratings' rows. A user without known items has zeros.
+        bias : ndarray of shape (n_users,), or float
+            Only with ``return_bias=True``; zero in a model without biases.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the ratings are not what they should be.
+        NotFittedError
+            If `fit` has not been called.
+
+        Notes
+        -----
+        Of a user from training, this is the row that `fit` ended with, if it solved rows exactly. The first call
+        prepares the items, in time and memory like a half-sweep's; their factors are not changed.
+        """
+        return self._fold_in("user", ratings, strengths, by, return_bias)
+
+    def item_factors_for(
+        self, ratings: Any, strengths: Any = None, *, by: By = "id", return_bias: bool = False
+    ) -> Any:
+        """Return factors of items as if they had these ratings and no others: the exact solution, users fixed.
+
+        Parameters, answers and errors are those of `user_factors_for`, with items for users: columns of `ratings` are
+        the items, or `ratings` are the users of a single item. An item's unobserved weight is that of its popularity.
+        """
+        return self._fold_in("item", ratings, strengths, by, return_bias)
+
+    def explain(self, user: Any, item: Any, *, by: By = "id") -> Explanation:
+        """Return which of a user's ratings made the prediction for an item.
+
+        A user's row solves a linear system whose right-hand side is a sum over the user's ratings, so that a prediction
+        is a sum over them as well (Hu, Koren and Volinsky 2008, section 5).
+
+        Parameters
+        ----------
+        user, item : id
+            One user and one item, both with training ratings.
+        by : {"id", "index"}, default "id"
+            Whether `user` and `item`, and the items returned, are ids or row numbers.
+
+        Returns
+        -------
+        Explanation
+            ``(score, items, contributions, base)``: the items that the user rated, the largest contribution first, and
+            what each adds to the score; ``base`` is the rest, 0 in a model without biases.
+
+        Raises
+        ------
+        ValueError
+            If the model keeps no training ratings.
+        UnknownIdError
+            If the user or the item has none.
+        NotFittedError
+            If `fit` has not been called.
+        """
+        return explain_implicit(self._fitted(), self, user, item, by)
+
+    def _fold_in(self, which: str, ratings: Any, strengths: Any, by: By, return_bias: bool) -> Any:
+        state = self._fitted()
+        fold_in = FoldIn.of(state, self, which)
+        view, single = view_of(ratings, strengths, state, which, by)
+        n_threads = 1 if single else check_threads(self.n_threads)
+        factors, bias = fold_in.solve(fold_in.side(view), n_threads)
+        if not return_bias:
+            return factors[0] if single else factors
+        bias = np.zeros(len(factors), state.dtype) if bias is None else bias
+        return (factors[0], float(bias[0])) if single else (factors, bias)
