@@ -248,6 +248,8 @@ def test_validation_data_take_the_place_of_folds():
     assert [result["score"] for result in search.results_] == errors
     best = models[int(np.argmin(errors))]
     np.testing.assert_array_equal(search.best_model_.item_factors_, best.item_factors_)
+    several = GridSearch(small_als(n_threads=None), {"reg": [1.0]}, n_jobs=2)
+    assert several.fit(train, validation=held_out).best_model_.n_threads is None
 
 
 def test_early_stopping_is_honoured():
