@@ -230,6 +230,14 @@ def test_the_same_search_for_any_number_of_jobs():
         np.testing.assert_array_equal(one[1], two[1])
 
 
+def test_a_search_is_evaluated_like_its_best_model():
+    train, test = leave_k_out(star_ratings())
+    search = GridSearch(small_als(), {"reg": [1.0]}, folds=2).fit(train)
+    expected = evaluate_ranking(search.best_model_, test, metrics=("ndcg@5", "recall@3"))
+    found = evaluate_ranking(search, test, metrics=("ndcg@5", "recall@3"))
+    assert dict(found) == dict(expected)
+
+
 def test_higher_rankings_are_better():
     ratings = star_ratings()
     search = GridSearch(small_als(), {"reg": [0.1, 1.0, 30.0]}, metric="ndcg@5", folds=3).fit(
