@@ -12,6 +12,18 @@ from typing import Any
 
 __all__ = ["presets"]
 
+_RENDLE: dict[str, Any] = {
+    "weighting": "rendle",
+    "confidence": "given",
+    "alpha": 1.0,
+    "max_iter": 12,
+}
+_GOWALLA: dict[str, Any] = _RENDLE | {
+    "reg": 0.003,
+    "unobserved_weight": 0.01,
+    "popularity_exponent": 0.5,
+}
+
 presets: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         name: MappingProxyType(parameters)
@@ -33,6 +45,18 @@ presets: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "decay": 0.02,
                 "init_std": 0.002,
                 "max_iter": 56,
+            },
+            "ml-1m-ncf-64": _RENDLE | {"n_factors": 64, "reg": 0.007, "unobserved_weight": 0.3},
+            "ml-1m-ncf-192": _RENDLE | {"n_factors": 192, "reg": 0.007, "unobserved_weight": 0.3},
+            "gowalla-64": _GOWALLA | {"n_factors": 64},
+            "gowalla-256": _GOWALLA | {"n_factors": 256},
+            "gowalla-spectral": {"n_factors": 1024, "filter_weight": 1.0},
+            "lastfm-2k": _RENDLE
+            | {
+                "n_factors": 128,
+                "reg": 0.03,
+                "unobserved_weight": 0.03,
+                "popularity_exponent": 0.25,
             },
         }.items()
     }

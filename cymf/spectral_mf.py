@@ -13,7 +13,7 @@ from cymf._alignment import align_index
 from cymf._base import MatrixFactorization
 from cymf._errors import DivergenceError
 from cymf._inputs import training_ratings
-from cymf._parallel import single_threaded_blas
+from cymf._parallel import Workers, single_threaded_blas
 from cymf._state import FittedState
 from cymf._truncated_svd import truncated_svd
 from cymf._validation import (
@@ -21,6 +21,7 @@ from cymf._validation import (
     check_flag,
     check_integer,
     check_number,
+    check_threads,
     random_generator,
 )
 from cymf.ratings import Ratings, as_ratings
@@ -62,6 +63,8 @@ class SpectralMF(MatrixFactorization):
         Whether the model keeps the training interactions, which ``recommend(exclude_seen=True)`` needs.
     random_state : int, Generator or None, default 0
         Seed of the block that the iteration starts from. None draws a fresh one.
+    n_threads : int or None, default None
+        Threads; None means all processors. The result is the same bits for any number.
     dtype : {"float32", "float64"}, default "float32"
         Type of the factors and of the arithmetic.
 
@@ -69,8 +72,6 @@ class SpectralMF(MatrixFactorization):
     -----
     Strengths must not be negative, and enter as they are: heavy-tailed counts want a logarithm first, and clicks or
     check-ins a 1 each. The full linear filter of GF-CF, an item × item matrix, has no factors and is left to others.
-
-    Thread safety: as all models; training runs in the caller's thread.
 
     References
     ----------
@@ -99,6 +100,7 @@ class SpectralMF(MatrixFactorization):
         tol: float = 1e-3,
         store_ratings: bool = True,
         random_state: int | np.random.Generator | None = 0,
+        n_threads: int | None = None,
         dtype: str | np.dtype[Any] | type = "float32",
     ) -> None:
         self.n_factors = n_factors
@@ -109,6 +111,7 @@ class SpectralMF(MatrixFactorization):
         self.tol = tol
         self.store_ratings = store_ratings
         self.random_state = random_state
+        self.n_threads = n_threads
         self.dtype = dtype
 
     def fit(
@@ -154,6 +157,7 @@ class SpectralMF(MatrixFactorization):
         tol = check_number("tol", self.tol)
         keep = check_flag("store_ratings", self.store_ratings)
         generator = random_generator(self.random_state)
+        n_threads = check_threads(self.n_threads)
         dtype = check_dtype(self.dtype)
         ratings = training_ratings(X, y, sample_weight)
         start = time.perf_counter()
@@ -162,9 +166,14 @@ class SpectralMF(MatrixFactorization):
         normalized = _normalized(
             strengths, _power(user_degrees, user_exponent), _power(item_degrees, item_exponent)
         )
-        with single_threaded_blas():
+        with Workers(n_threads) as workers, single_threaded_blas():
             svd = truncated_svd(
-                normalized.astype(dtype), n_factors, generator, tol=tol, max_iter=max_iter
+                normalized.astype(dtype),
+                n_factors,
+                generator,
+                tol=tol,
+                max_iter=max_iter,
+                workers=workers,
             )
         values = svd.values.astype(np.float64)
         user_factors = _outer_scaled(svd.left, _power(user_degrees, -user_exponent), values)
