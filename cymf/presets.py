@@ -50,13 +50,14 @@ presets: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "ml-1m-ncf-192": _RENDLE | {"n_factors": 192, "reg": 0.007, "unobserved_weight": 0.3},
             "gowalla-64": _GOWALLA | {"n_factors": 64},
             "gowalla-256": _GOWALLA | {"n_factors": 256},
-            "gowalla-spectral": {"n_factors": 1024, "filter_weight": 1.0},
+            "gowalla-spectral": {"n_factors": 1024, "filter_weight": 0.3},
             "lastfm-2k": _RENDLE
             | {
-                "n_factors": 128,
-                "reg": 0.03,
+                "n_factors": 256,
+                "reg": 0.045,
                 "unobserved_weight": 0.03,
-                "popularity_exponent": 0.25,
+                "popularity_exponent": 0.375,
+                "max_iter": 6,
             },
         }.items()
     }

@@ -202,10 +202,13 @@ def test_factors_for_new_users_find_items_by_their_ids():
         cymf.Ratings.from_triplets(["a", "a", "a", "b"], ["rum", "ale", "tea", "ale"], np.ones(4))
     )
     np.testing.assert_allclose(factors, [model.user_factors_[0], [0, 0]], atol=1e-12)
+    single = model.user_factors_for(["gin", "ale"], [2.0, 5.0])
+    np.testing.assert_allclose(single, 2 * model.user_factors_[2], atol=1e-12)
+    np.testing.assert_allclose(model.user_factors_for([0], by="index"), single / 2, atol=1e-12)
     with pytest.raises(ValueError, match="item ids"):
         model.user_factors_for(np.ones((1, 3)))
     matrix = cymf.SpectralMF(2).fit(np.ones((4, 3)))
-    with pytest.raises(ValueError, match=r"2 columns; expected 3"):
+    with pytest.raises(ValueError, match="the shapes must agree"):
         matrix.user_factors_for(np.ones((4, 2)))
 
 
