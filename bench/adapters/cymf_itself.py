@@ -9,7 +9,7 @@ from adapters import Peer
 REQUIREMENTS: tuple[tuple[str, ...], ...] = ()
 PEERS = {
     "cymf-als": Peer(
-        "cymf ALS", "ALS", {"estimator": "ALS", "reg": 1.2, "tol": 0.0, "track_objective": False},
+        "cymf ALS", "ALS", {"estimator": "ALS", "solver": "cholesky", "reg": 1.2, "tol": 0.0, "track_objective": False},
         ("reg", (0.3, 0.6, 1.2, 2.4, 4.8)), quick=True,
     ),
     "cymf-als-cg": Peer(
