@@ -112,12 +112,11 @@ class Epochs:
         self._generator = generator
         self._back_off = back_off
         self._halvings = 0
-        row_bytes = start.width * problem.dtype.itemsize
-        self._strata = Strata.of(problem.users, problem.items, row_bytes, generator)
+        self._strata = Strata.of(problem.users, problem.item_counts, generator)
         self._orders = self._strata.user_stripes.order, self._strata.item_stripes.order
         self.working = start.like()
         _copy_rows(start, self.working, self._orders, gather=True)
-        user_counts, item_counts = counts or (problem.users.counts, problem.items.counts)
+        user_counts, item_counts = counts or (problem.users.counts, problem.item_counts)
         self._shares = self._penalty_shares(user_counts, 0), self._penalty_shares(item_counts, 1)
         self._sums = self._first_sums(sums or {})
         self._usual, self._limit = self._plausible_errors(start)
@@ -153,8 +152,8 @@ class Epochs:
 
     def _plausible_errors(self, start: Factors) -> tuple[float, float]:
         """Return the largest plausible mean squared error of all ratings, and of a single block."""
-        values = self.problem.users.values.astype(np.float64) - self.problem.mean
-        largest = float(np.max(values**2)) or 1e-12
+        extremes = np.subtract(self.problem.ratings.rating_range, self.problem.mean)
+        largest = float(np.max(extremes**2)) or 1e-12
         initial = self.problem.squared_error(start) / self.problem.total_weight
         weights = self.problem.users.weights
         self._heaviest = float(weights.max()) if len(weights) else 1.0

@@ -26,8 +26,7 @@ def dealt_problems(draw: st.DrawFn, dtype: type[np.floating]):
     ratings = draw(compressed_ratings(dtype, LENGTHS, max_rows=20))
     stripes = draw(st.integers(1, 6), label="stripes")
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed of grid"))
-    grid = Grid.random((ratings.n_rows, ratings.n_columns), stripes, rng)
-    return ratings, replace(grid, tiles=draw(st.integers(1, 4), label="tiles"))
+    return ratings, Grid.random((ratings.n_rows, ratings.n_columns), stripes, rng)
 
 
 def dealt_positions(level: str, ratings: Compressed, grid: Grid) -> tuple[Blocks, np.ndarray]:
@@ -79,16 +78,14 @@ def test_ratings_of_eight_users_take_turns(level, data):
     ratings, grid = data.draw(dealt_problems(np.float64))
     blocks, positions = dealt_positions(level, ratings, grid)
     cells = ratings.cells()
-    item_tile = grid.tile_of_items()
+    item_stripe = grid.stripe_of(grid.item_order, grid.item_start)
     for i in range(grid.stripes):
         for j in range(grid.stripes):
-            expected = []
-            for tile in range(j * grid.tiles, (j + 1) * grid.tiles):
-                runs = []
-                for user in grid.user_order[grid.user_start[i] : grid.user_start[i + 1]]:
-                    mine = np.arange(ratings.indptr[user], ratings.indptr[user + 1])
-                    runs.append([int(t) for t in mine if item_tile[cells.items[t]] == tile])
-                expected += reference.turns([run for run in runs if run], SEATS)
+            runs = []
+            for user in grid.user_order[grid.user_start[i] : grid.user_start[i + 1]]:
+                mine = np.arange(ratings.indptr[user], ratings.indptr[user + 1])
+                runs.append([int(t) for t in mine if item_stripe[cells.items[t]] == j])
+            expected = reference.turns([run for run in runs if run], SEATS)
             assert positions[blocks.of(grid, i, j)].tolist() == expected
 
 
