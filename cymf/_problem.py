@@ -262,10 +262,10 @@ class Problem:
             block = slice(start, start + _BLOCK_RATINGS)
             errors = predictions[block].astype(np.float64) - held_out.values[block]
             if held_out.weights is None:
-                squared += float(errors @ errors)
+                squared += float(np.sum(errors * errors))
                 total += len(errors)
             else:
-                squared += float(held_out.weights[block] @ errors**2)
+                squared += float(np.sum(held_out.weights[block] * errors**2))
                 total += float(held_out.weights[block].sum())
         return math.sqrt(squared / total)
 
@@ -310,6 +310,6 @@ def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
         if weights is None:
             total += float(exact.sum())
         else:
-            total += float(exact @ weights[block].astype(np.float64))
+            total += float(np.sum(exact * weights[block]))
             weight += float(np.sum(weights[block], dtype=np.float64))
     return total / (len(values) if weights is None else weight)

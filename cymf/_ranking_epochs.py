@@ -179,7 +179,5 @@ class RankingEpochs:
         self.problem.workers.run(work, 10.0 * pairs * working.n_factors)
         if diverged[0] or not math.isfinite(float(np.sum(working.flat))):
             return None
-        n_terms = (
-            int(drawn.sum()) if loss.kind == "pairwise" else len(self.problem.positives.indices)
-        )
+        n_terms = int(drawn.sum()) if loss.kind == "pairwise" else len(self.problem.positives.indices)
         return math.fsum(losses) / max(n_terms, 1)
