@@ -126,9 +126,11 @@ class Epochs:
         """Return (λ n^(ν−1), λ_b n^(ν−1)) of each row, in stripe order."""
         problem = self.problem
         power = np.maximum(counts, 1).astype(np.float64) ** (problem.reg_exponent - 1)
-        shares: np.ndarray = np.multiply.outer(power, (problem.reg, problem.reg_bias))
-        ordered: np.ndarray = shares[self._orders[side]]
-        return ordered.astype(problem.dtype)
+        shares = np.empty((len(power), 2), problem.dtype)
+        ordered = power[self._orders[side]]
+        shares[:, 0] = problem.reg * ordered
+        shares[:, 1] = problem.reg_bias * ordered
+        return shares
 
     def _first_sums(self, known: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         rule, n_factors = self.rate.step_rule, self.working.n_factors

@@ -56,12 +56,13 @@ class Factors:
 
     def _view(self, flat: np.ndarray) -> None:
         n_users, n_items = self._shape
-        ends = np.cumsum(
-            [n_users * self.width, n_items * self.width, n_users if self.use_bias else 0]
-        )
-        user, item, self.user_bias, self.item_bias = np.split(flat, ends)
-        self.user = user.reshape(n_users, self.width)
-        self.item = item.reshape(n_items, self.width)
+        users_end = n_users * self.width
+        items_end = users_end + n_items * self.width
+        biases_end = items_end + (n_users if self.use_bias else 0)
+        self.user = flat[:users_end].reshape(n_users, self.width)
+        self.item = flat[users_end:items_end].reshape(n_items, self.width)
+        self.user_bias = flat[items_end:biases_end]
+        self.item_bias = flat[biases_end:]
         self.flat = flat
 
     def like(self) -> Self:

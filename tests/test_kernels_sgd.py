@@ -246,6 +246,27 @@ def test_a_crowd_of_workers_changes_no_bit(level, dtype):
 
 @at_every_level
 @in_both_types
+@pytest.mark.parametrize("k", [32, 64, 128])
+def test_rows_of_a_known_width_give_the_bits_of_longer_ones(level, dtype, k):
+    """The compiler knows these widths; more padding must change nothing. Users fill more than the second cache."""
+    n_users, n_items = 1100, 12
+    ratings, _, model = crowded_problem(dtype, n_users, n_items, k)
+    grid = Grid.random((n_users, n_items), 1, np.random.default_rng(0))
+    kernels, width = kernels_and_width(level, k, dtype, True)
+    assert width == k
+    blocks = fill_blocks(kernels, ratings, grid)
+    penalty = reference.Penalty(0.1, 0.1, 0.5)
+    exact, longer = (
+        epoch(kernels, ratings, blocks, grid, model, penalty, True, 0.02, w)
+        for w in (k, k + 64 // np.dtype(dtype).itemsize)
+    )
+    assert np.array_equal(exact.squared_error, longer.squared_error)
+    for name in ("users", "items", "user_bias", "item_bias"):
+        assert np.array_equal(getattr(exact.model, name), getattr(longer.model, name)), name
+
+
+@at_every_level
+@in_both_types
 @pytest.mark.parametrize("n_threads", [1, 3])
 def test_divergence_stops_every_worker(level, dtype, n_threads):
     ratings, grid, model = crowded_problem(dtype)
