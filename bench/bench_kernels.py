@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from kernel_cases import Case, cases_of_rows, cases_of_systems, padded
+from kernel_cases import Case, cases_of_rows, cases_of_systems, cases_of_top_n, padded
 from machine import describe, heading
 from report import write_json, write_text
 from runner import best_level, load_runner, peaks, time_kernel
@@ -153,6 +153,7 @@ def main() -> None:
     parser.add_argument("--factors", nargs="+", type=int)
     parser.add_argument("--lengths", nargs="+", type=int, help="ratings of a row")
     parser.add_argument("--tables", nargs="+", type=int, help="rows of the fixed side")
+    parser.add_argument("--targets", type=int, default=40_000, help="of the top-N search")
     parser.add_argument(
         "--output", type=Path, default=Path(__file__).parent / "results", help="folder"
     )
@@ -171,6 +172,8 @@ def main() -> None:
             for table_rows in tables:
                 for length in lengths:
                     timings += map(timed, cases_of_rows(level, k, length, table_rows))
+    for k in factors:
+        timings += map(timed, cases_of_top_n(k, given.targets))
     timings.sort(
         key=lambda t: (
             t.case.kernel,
