@@ -22,6 +22,7 @@ from cymf._parallel import Workers
 __all__ = ["FixedSide", "ImplicitRows", "Method", "rotate", "scratch_of"]
 
 _ROTATED_BLOCK = 2048  # rows
+_NO_DIRECTION = 1e30  # the eigenvalue of padding and of directions without rows: nothing moves there
 
 
 class Method:
@@ -110,6 +111,7 @@ class FixedSide:
         self.eigenvalues, self.basis = _eigenbasis(gram, n_unknowns, model.reg == 0, dtype)
         rotate(rows, self.basis, workers)
         self._spectrum = self.eigenvalues.astype(dtype)
+        self._spectrum[~self.basis.any(axis=0)] = _NO_DIRECTION
         self._mean_squares = (self.eigenvalues / max(1, len(rows))).astype(dtype)
         self._constant = np.zeros(0, dtype)
         if len(offset):

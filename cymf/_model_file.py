@@ -39,6 +39,7 @@ ESTIMATORS: Mapping[str, str] = MappingProxyType(
         "BPR": "cymf.bpr",
         "GradientDescent": "cymf.gradient_descent",
         "BPR": "cymf.bpr",
+        "ContrastiveMF": "cymf.contrastive_mf",
         "GradientDescent": "cymf.gradient_descent",
         "LogisticMF": "cymf.logistic_mf",
         "Popularity": "cymf.baselines",

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Problem", "Side", "Validation"]
 
+_BLOCK_ROWS = 1024  # converted to float64 at once
+
 
 @dataclass(frozen=True, eq=False)
 class Side:
@@ -107,6 +109,10 @@ class Problem:
         self.users = self._side(ratings.csr(dtype))
         self.items = self._side(ratings.csc(dtype))
         weights = self.users.weights if len(self.users.weights) else None
+        self._user_scale, self._item_scale = (
+            np.maximum(side.counts, 1) ** reg_exponent  # empty rows are zero
+            for side in (self.users, self.items)
+        )
         self.rating_mean = float(np.average(self.users.values.astype(np.float64), weights=weights))
         self.mean = self.rating_mean if use_bias else 0.0
         self.total_weight = (
@@ -199,15 +205,14 @@ class Problem:
     def penalty(self, factors: Factors) -> float:
         """Return Σ_i n_i^ν (λ ‖w_i‖² + λ_b b_i²) + the same of the items, in float64."""
         total = 0.0
-        for side, rows, bias in (
-            (self.users, factors.user, factors.user_bias),
-            (self.items, factors.item, factors.item_bias),
+        for scale, rows, bias in (
+            (self._user_scale, factors.user, factors.user_bias),
+            (self._item_scale, factors.item, factors.item_bias),
         ):
-            scale = np.maximum(side.counts, 1) ** self.reg_exponent  # empty rows are zero
-            for start in range(0, len(rows), 65536):
-                block = rows[start : start + 65536]
-                norms = np.einsum("if,if->i", block, block, dtype=np.float64)
-                total += self.reg * float(scale[start : start + 65536] @ norms)
+            for start in range(0, len(rows), _BLOCK_ROWS):
+                block = rows[start : start + _BLOCK_ROWS].astype(np.float64)
+                np.multiply(block, block, out=block)
+                total += self.reg * float((scale[start : start + _BLOCK_ROWS] @ block).sum())
             if len(bias):
                 total += self.reg_bias * float(scale @ bias.astype(np.float64) ** 2)
         return total

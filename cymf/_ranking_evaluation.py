@@ -55,7 +55,8 @@ def evaluate_ranking(
     Parameters
     ----------
     model : fitted model, pair (user_factors, item_factors), or Recommender
-        A model of cymf. Or factors from anywhere, with the rows and columns of `train`. Or any object whose method
+        A model of cymf. Or factors from anywhere, with the rows and columns of `train`, such as those of another
+        library's model, ``(model.user_factors, model.item_factors)``. Or any object whose method
         ``recommend(users, n, exclude_seen=..., seen=...)`` returns ids, see `Recommender`.
     test : Ratings, sparse matrix, dense array with NaN, or table
         Held-out interactions. Those with a positive value are relevant; leave out what shall not count beforehand,

@@ -9,7 +9,7 @@ from scipy import sparse
 
 import cymf
 
-ESTIMATORS = {"BPR": cymf.BPR, "LogisticMF": cymf.LogisticMF}
+ESTIMATORS = {"BPR": cymf.BPR, "ContrastiveMF": cymf.ContrastiveMF, "LogisticMF": cymf.LogisticMF}
 
 
 def clusters(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 
@@ -347,6 +348,18 @@ def test_random_search_draws():
 def test_searches_that_make_no_sense(search, error, text):
     with pytest.raises(error, match=text):
         search(small_als()).fit(star_ratings())
+
+
+def test_searches_are_objects_with_parameters(capsys):
+    search = RandomSearch(small_als(), {"reg": [1.0]}, n_iter=2, folds=2, verbose=True)
+    assert repr(search).startswith("RandomSearch(model=ALS(n_factors=3, reg=1.0, ")
+    assert search.get_params()["distributions"] == {"reg": [1.0]}
+    search.set_params(folds=3, n_jobs=2).fit(star_ratings())
+    assert len(search.results_[0]["scores"]) == 3
+    assert "6/6" in capsys.readouterr().err
+    again = pickle.loads(pickle.dumps(search))
+    assert again.best_params_ == search.best_params_
+    assert again.predict(1, 2) == search.predict(1, 2)
 
 
 def test_ctrl_c_ends_a_search():

@@ -4,3 +4,4 @@ include "micro_kernels.pxi"
 from libc.math cimport sqrt
 include "ranking_sampling.pxi"
 include "ranking.pxi"
+include "ranking_contrast.pxi"

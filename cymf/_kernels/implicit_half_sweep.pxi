@@ -3,7 +3,7 @@
 cdef Py_ssize_t implicit_scratch(Py_ssize_t n_factors, Py_ssize_t width) noexcept nogil:
     cdef Py_ssize_t n_rows = (n_factors + 3) // 4 * 4
     cdef Py_ssize_t primal = 2 * n_rows * width + 2 * width + n_rows + IMPLICIT_BATCH * (width + 2)
-    cdef Py_ssize_t dual = 2 * n_rows * width + 3 * width + n_rows
+    cdef Py_ssize_t dual = 2 * n_rows * width + 5 * width + n_rows
     return max(primal, dual) + 5 * width + CG_GATHERED * width
 
 
@@ -43,7 +43,7 @@ def implicit_half_sweep(
     cdef real* weights = work + implicit_scratch(n_factors, width)
     cdef real* pulls
     cdef real* products
-    cdef real least
+    cdef real least, largest
     longest = (scratch.shape[0] - implicit_scratch(n_factors, width)) // 3
     pulls = weights + longest
     products = pulls + longest
@@ -60,14 +60,14 @@ def implicit_half_sweep(
                     memset(&solved[i, 0], 0, width * sizeof(real))
                     continue
                 least = observed_cells(n, &indices[begin], &confidence[begin], base_row[i], base_pointer, replaces,
-                                       offset_pointer, weights, pulls)
+                                       offset_pointer, weights, pulls, &largest)
                 if least >= 0 and dual_is_cheaper(n, n_factors, method, setting):
-                    status[i] = implicit_solve_dual(n, &indices[begin], weights, pulls, &fixed[0, 0], n_factors, width,
+                    status[i] = implicit_solve_dual(n, &indices[begin], weights, pulls, least, &fixed[0, 0], n_factors, width,
                                                     &eigenvalues[0], constant_pointer, base_row[i], reg[i], &solved[i, 0],
                                                     work)
                 elif method == SOLVE_EXACTLY:
-                    status[i] = implicit_solve_primal(n, &indices[begin], weights, pulls, least, &fixed[0, 0], n_factors,
-                                                      width, &eigenvalues[0], constant_pointer, base_row[i], reg[i],
+                    status[i] = implicit_solve_primal(n, &indices[begin], weights, pulls, least, largest, &fixed[0, 0],
+                                                      n_factors, width, &eigenvalues[0], constant_pointer, base_row[i], reg[i],
                                                       &solved[i, 0], work)
                 elif method == SOLVE_BY_CG:
                     status[i] = implicit_cg_row(n, &indices[begin], weights, pulls, &fixed[0, 0], &mean_squares[0],
