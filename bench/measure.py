@@ -13,18 +13,30 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from adapters import Peer, all_peers
 from environments import interpreter, process_variables
 
-__all__ = ["Measurement", "Plan", "ratios", "run"]
+__all__ = ["CurvePoint", "Measurement", "Plan", "ratios", "run"]
 
-_CURVE = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 22, 26, 30, 35, 40, 50, 60, 80, 100)
-_PATIENCE = 4  # points of the curve that must not be better before it is at its end
+# Iterations of the fits that make a curve of quality; and how many must not be better before the curve is at its end
+_CURVE = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 22, 26, 30, 35, 40, 50, 60, 80, 100), 4
+_SLOW_CURVE = (1, 2, 3, 4, 6, 9, 13, 18, 25, 35, 50), 2  # where an iteration takes a second or more
 _BETTER = 2e-4  # relatively: less is noise
 _FEW = 2
 _MOST = 60
+_SLOW = 1.0  # seconds of an iteration
+_VERY_SLOW = 4.0  # seconds of an iteration: T(1) and T(2) have to do
+
+
+class CurvePoint(NamedTuple):
+    """A fit from the start: its iterations, its seconds and what it reached."""
+
+    iterations: int
+    seconds: float
+    error: float
+    objective: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -39,11 +51,14 @@ class Plan:
         About what T(many) - T(few) should take; fast peers do more iterations.
     curve_seconds : float
         Most time a peer's curve of quality takes; 0 leaves it out.
+    peer_seconds : float
+        After so much time in the rounds a peer does no further one; each does one at least.
     """
 
     rounds: int
     seconds: float
     curve_seconds: float
+    peer_seconds: float = float("inf")
 
 
 @dataclass
@@ -54,18 +69,18 @@ class Measurement:
     peer: Peer
     version: str = ""
     error: str = ""
+    few: int = _FEW
     many: int = 0
     times: list[tuple[float, float]] = field(default_factory=list)  # T(few), T(many) of each round
     megabytes: float = float("nan")
     megabytes_before: float = float("nan")
-    curve: list[tuple[int, float, float]] = field(
-        default_factory=list
-    )  # iterations, seconds, held-out error
+    curve: list[CurvePoint] = field(default_factory=list)
+    curve_complete: bool = False  # it went on until it was no longer better
 
     @property
     def rounds(self) -> list[float]:
         """Seconds per iteration of each round."""
-        return [(many - few) / (self.many - _FEW) for few, many in self.times]
+        return [(many - few) / (self.many - self.few) for few, many in self.times]
 
     @property
     def quickest(self) -> float:
@@ -73,26 +88,32 @@ class Measurement:
         if not self.times:
             return float("nan")
         few, many = map(min, zip(*self.times, strict=True))
-        return (many - few) / (self.many - _FEW)
+        return (many - few) / (self.many - self.few)
 
     @property
     def seconds(self) -> float:
         return statistics.median(self.rounds) if self.rounds else float("nan")
 
     @property
-    def best(self) -> tuple[int, float, float]:
-        return min(self.curve, key=lambda point: point[2], default=(0, float("nan"), float("nan")))
+    def best(self) -> CurvePoint:
+        """The point with the least held-out error."""
+        nothing = CurvePoint(0, float("nan"), float("nan"))
+        return min(self.curve, key=lambda point: point.error, default=nothing)
 
     def seconds_to(self, error: float) -> float:
-        """Return the time of the first point of the curve at or below a held-out error."""
-        return next(
-            (seconds for _, seconds, reached in self.curve if reached <= error), float("nan")
-        )
+        """Return the time of the quickest fit with no more held-out error."""
+        times = (point.seconds for point in self.curve if point.error <= error)
+        return min(times, default=float("nan"))
+
+    def seconds_to_objective(self, objective: float) -> float:
+        """Return the time of the quickest fit with no larger objective."""
+        times = (point.seconds for point in self.curve if point.objective <= objective)
+        return min(times, default=float("nan"))
 
     def as_dict(self) -> dict[str, Any]:
         names = (
-            "key", "version", "error", "many", "times", "rounds", "seconds", "quickest", "megabytes",
-            "megabytes_before", "curve",
+            "key", "version", "error", "few", "many", "times", "rounds", "seconds", "quickest", "megabytes",
+            "megabytes_before", "curve", "curve_complete",
         )  # fmt: skip
         return {
             "label": self.peer.label,
@@ -180,35 +201,43 @@ def run(
         workers[key] = Worker(key, path, n_factors, n_threads, environments, settings or {})
         result, worker = results[key], workers[key]
         result.version = worker.answer()["version"]
-        first = worker.ask(fit=_FEW)  # warms up, and shows the peak of memory of one fit
+        first = worker.ask(fit=1)  # warms up, and shows the peak of memory of one fit
         result.megabytes, result.megabytes_before = first["megabytes"], first["megabytes_before"]
-        probe = (worker.ask(fit=_FEW + 2)["seconds"] - worker.ask(fit=_FEW)["seconds"]) / 2
-        result.many = _FEW + min(_MOST, max(2, round(plan.seconds / max(probe, 1e-4))))
+        probe = worker.ask(fit=1)["seconds"]
+        if probe > _VERY_SLOW:
+            result.few, result.many = 1, 2
+        else:
+            probe = (worker.ask(fit=_FEW + 2)["seconds"] - worker.ask(fit=_FEW)["seconds"]) / 2
+            result.many = _FEW + min(_MOST, max(2, round(plan.seconds / max(probe, 1e-4))))
         _say(f"  {result.peer.label} {result.version}: about {max(probe, 0):.4f} s an iteration")
 
     def one_round(key: str) -> None:
         worker, result = workers[key], results[key]
-        few, many = (worker.ask(fit=n)["seconds"] for n in (_FEW, result.many))
-        result.times.append((few, many))
+        if sum(map(sum, result.times)) < plan.peer_seconds:
+            few, many = (worker.ask(fit=n)["seconds"] for n in (result.few, result.many))
+            result.times.append((few, many))
 
     def curve(key: str) -> None:
         worker, result = workers[key], results[key]
         spent, since_best = 0.0, 0
-        for n_iter in _CURVE:
+        iterations, patience = _SLOW_CURVE if result.seconds > _SLOW else _CURVE
+        for n_iter in iterations:
             expected = result.seconds * n_iter
             if spent + expected > plan.curve_seconds:
-                break
-            seconds = min(
-                worker.ask(fit=n_iter)["seconds"] for _ in range(2 if expected < 1 else 1)
+                return
+            times = [worker.ask(fit=n_iter)["seconds"] for _ in range(2 if expected < 1 else 1)]
+            spent += sum(times)
+            point = CurvePoint(n_iter, min(times), **worker.ask(quality=True))
+            limit = 1 - _BETTER
+            better = not result.curve or (
+                point.error < limit * result.best.error
+                or point.objective < limit * min(known.objective for known in result.curve)
             )
-            spent += 2 * seconds if expected < 1 else seconds
-            error = worker.ask(error=True)["error"]
-            since_best = (
-                0 if error < result.best[2] * (1 - _BETTER) or not result.curve else since_best + 1
-            )
-            result.curve.append((n_iter, seconds, error))
-            if since_best == _PATIENCE:
+            result.curve.append(point)
+            since_best = 0 if better else since_best + 1
+            if since_best == patience:
                 break
+        result.curve_complete = True
 
     try:
         for key in keys:
@@ -228,7 +257,10 @@ def run(
 
 
 def ratios(measurement: Measurement, own: Measurement) -> tuple[float, float, float]:
-    """Return median, least and largest ratio, round by round, of a peer's seconds to cymf's."""
+    """Return median, least and largest ratio, round by round, of a peer's seconds to cymf's.
+
+    A peer that did fewer rounds is compared with the first ones.
+    """
     pairs = list(zip(measurement.rounds, own.rounds, strict=False))
     if not pairs:
         return float("nan"), float("nan"), float("nan")

@@ -1,14 +1,16 @@
 """Compare cymf with other libraries, each in its own process and environment, on the same data, split and threads.
 
     python bench/peers.py --quick                 # half of MovieLens 1M, 64 factors, four libraries
+    python bench/peers.py --task implicit         # implicit feedback: Gowalla and MovieLens 1M as "has seen"
     python bench/peers.py --all                   # everything; hours
-    python bench/peers.py --data synthetic-20m --factors 64 128 --peers cymf-als lenskit
-    python bench/peers.py --sweep                 # try penalties, print the held-out RMSE of each
+    python bench/peers.py --data synthetic-20m --factors 64 --peer-seconds 120 --curve-seconds 400
+    python bench/peers.py --sweep                 # try penalties, print the held-out error of each
 
 Writes peers.md, peers.json and a picture per table into the output folder. Seconds per iteration are
 (T(many) - T(few)) / (many - few), by turns; "× cymf" is the median over rounds of the ratio to the cymf estimator
 of the same kind within the round. Quality: from `fit()`'s begin to within 0.1 % of the library's own best held-out
-RMSE (for implicit feedback: 1 - recall@20), and to one that all reach, the largest of their bests.
+error (RMSE; for implicit feedback 1 - recall@20), to the other's, and to one that all reach, the largest of their
+bests; for implicit feedback also to the objective over all cells, which is the same for all libraries.
 """
 
 from __future__ import annotations
@@ -22,11 +24,34 @@ from adapters import all_peers
 from data import DATA_SETS, DEFAULT_CACHE, IMPLICIT, Split, prepare
 from machine import describe, heading
 from measure import Plan, run
-from report import peers_picture, peers_table, write_json, write_text
+from report import (
+    objective_table,
+    peers_picture,
+    peers_table,
+    quality_table,
+    write_json,
+    write_text,
+)
 
-QUICK = {"data": ["ml1m-half"], "factors": [64]}
-ALL = {"data": ["ml1m-half", "synthetic-20m", "gowalla"], "factors": [64, 128]}
-ORIGINS = {"ALS": "cymf-als", "ALS, CG": "cymf-als-cg", "SGD": "cymf-sgd"}
+TASKS = {
+    "explicit": ["ml1m-half", "synthetic-20m"],
+    "implicit": ["gowalla", "ml1m-seen"],
+}
+ORIGINS = {
+    "ALS": "cymf-als",
+    "ALS, CG": "cymf-als-cg",
+    "SGD": "cymf-sgd",
+    "iALS": "cymf-ials",
+    "iALS, CG": "cymf-ials-cg",
+    "iALS++": "cymf-ials-subspace",
+    "BPR": "cymf-bpr",
+}
+SLOW_ON_MANY = (
+    "surprise",
+    "spark",
+    "libmf-pypi",
+)  # minutes an epoch, or gigabytes of Python objects
+MANY = 5_000_000
 
 
 def arguments() -> argparse.Namespace:
@@ -37,6 +62,11 @@ def arguments() -> argparse.Namespace:
         "--quick", action="store_true", help="the default: one data set, the nearest rivals"
     )
     size.add_argument("--all", action="store_true", help="all data sets, ranks and libraries")
+    parser.add_argument(
+        "--task",
+        choices=list(TASKS),
+        help="the data sets of one kind; default: explicit, with --all both",
+    )
     parser.add_argument("--data", nargs="+", choices=list(DATA_SETS))
     parser.add_argument("--factors", nargs="+", type=int)
     parser.add_argument(
@@ -46,8 +76,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of one timed difference, about")
     parser.add_argument(
-        "--curve-seconds", type=float, default=60.0, help="most time of a quality curve; 0: none"
+        "--curve-seconds", type=float, default=240.0, help="most time of a quality curve; 0: none"
     )
+    parser.add_argument(
+        "--peer-seconds",
+        type=float,
+        default=180.0,
+        help="of the rounds of one library; it does one at least",
+    )
+    parser.add_argument("--name", default="peers", help="of the files that are written")
     parser.add_argument(
         "--sweep", action="store_true", help="compare penalties instead of libraries"
     )
@@ -59,18 +96,27 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
-    chosen = ALL if given.all else QUICK
-    given.data = given.data or chosen["data"]
-    given.factors = given.factors or chosen["factors"]
+    tasks = [given.task] if given.task else list(TASKS) if given.all else ["explicit"]
+    whole = given.all or given.task == "implicit"
+    given.data = given.data or [
+        name for task in tasks for name in TASKS[task][: None if whole else 1]
+    ]
+    given.factors = given.factors or ([64, 128] if given.all else [64])
+    given.named = bool(given.peers)
     given.peers = given.peers or [
         key for key, (_, peer) in known.items() if given.all or peer.quick
     ]
     return given
 
 
-def fitting(keys: list[str], data: str) -> list[str]:
-    """Return the peers that train on such data."""
-    return [key for key in keys if (all_peers()[key][1].family == "implicit") == (data in IMPLICIT)]
+def fitting(given: argparse.Namespace, data: str, nnz: int = 0) -> list[str]:
+    """Return the peers that train on such data; on much of it without the slowest, unless they were named."""
+    return [
+        key
+        for key in given.peers
+        if all_peers()[key][1].implicit == (data in IMPLICIT)
+        and (given.named or nnz < MANY or key not in SLOW_ON_MANY)
+    ]
 
 
 def sweep(given: argparse.Namespace) -> None:
@@ -82,7 +128,7 @@ def sweep(given: argparse.Namespace) -> None:
     for name in given.data:
         path = prepare(name, given.environments)
         for n_factors in given.factors:
-            for key in fitting(given.peers, name):
+            for key in fitting(given, name):
                 setting, values = all_peers()[key][1].sweep
                 for value in values:
                     settings = {setting: value}
@@ -95,8 +141,8 @@ def sweep(given: argparse.Namespace) -> None:
                         given.environments / "environments",
                         settings,
                     )
-                    n_iter, _, best = result.best
-                    reached = result.error or f"{best:.4f} ({n_iter})"
+                    best = result.best
+                    reached = result.error or f"{best.error:.4f} ({best.iterations})"
                     label = result.peer.label
                     print(
                         f"| {label} | {name} | {n_factors} | {setting} = {value:g} | {reached} |",
@@ -107,7 +153,7 @@ def sweep(given: argparse.Namespace) -> None:
 def compare(given: argparse.Namespace) -> None:
     """Measure and write the tables."""
     description = describe()
-    plan = Plan(given.rounds, given.seconds, given.curve_seconds)
+    plan = Plan(given.rounds, given.seconds, given.curve_seconds, given.peer_seconds)
     text = [
         f"## Side by side\n\n{heading(description, threads=str(given.threads), rounds=str(given.rounds))}\n"
     ]
@@ -120,7 +166,7 @@ def compare(given: argparse.Namespace) -> None:
         for n_factors in given.factors:
             print(f"{title}, {n_factors} factors", file=sys.stderr, flush=True)
             results = run(
-                fitting(given.peers, name),
+                fitting(given, name, split.nnz),
                 path,
                 n_factors,
                 given.threads,
@@ -136,7 +182,11 @@ def compare(given: argparse.Namespace) -> None:
             text.append(
                 f"### {title}, {n_factors} factors\n\n{peers_table(results, own, work, error)}\n"
             )
-            picture = given.output / f"peers-{name}-{n_factors}.png"
+            if given.curve_seconds:
+                text.append(f"Time to quality:\n\n{quality_table(results, own, error)}\n")
+                if name in IMPLICIT:
+                    text.append(f"Time to the objective:\n\n{objective_table(results)}\n")
+            picture = given.output / f"{given.name}-{name}-{n_factors}.png"
             peers_picture(
                 results, f"{title}, {n_factors} factors, {given.threads} threads", error, picture
             )
@@ -164,22 +214,30 @@ def save(
     ]
     told = [f"- {label}: {version}" for label, version in versions.items()]
     write_json(
-        given.output / "peers.json",
+        given.output / f"{given.name}.json",
         {"machine": description, "threads": given.threads, "versions": versions, "tables": records},
     )
     return write_text(
-        given.output / "peers.md",
+        given.output / f"{given.name}.md",
         "\n".join([*text, "Versions:\n", *told, "\nNotes:\n", *notes, ""]),
     )
 
 
 def textbook_work(split: Split, n_factors: int) -> dict[str, float]:
-    """Return the flops of one iteration by the textbook: two half-sweeps of exact ALS, one epoch of SGD."""
+    """Return the flops of one iteration by the textbook: two half-sweeps of exact ALS, one epoch of SGD.
+
+    For implicit feedback the Gram matrices of all rows come on top, 2 (N + M) k².
+    """
     k = n_factors
     als = (
         2 * split.nnz * k * (k + 1) + 4 * split.nnz * k + sum(split.shape) * (k**3 / 3 + 2 * k * k)
     )
-    return {"ALS": als, "ALS, CG": als, "SGD": 8.0 * split.nnz * k}
+    implicit = als + 2 * sum(split.shape) * k * k
+    return {
+        **dict.fromkeys(("ALS", "ALS, CG"), als),
+        **dict.fromkeys(("iALS", "iALS, CG", "iALS++"), implicit),
+        "SGD": 8.0 * split.nnz * k,
+    }
 
 
 def main() -> None:

@@ -3,8 +3,9 @@
     python worker.py KEY FILE N_FACTORS N_THREADS SETTINGS
 
 SETTINGS are JSON that goes before the peer's own. It answers {"ready": …} once the data are converted; then
-{"fit": n_iter} with {"seconds": …}, and {"error": true} with the held-out error of the last fit: RMSE, or
-1 - recall@20. What the library prints goes to standard error.
+{"fit": n_iter} with {"seconds": …}, and {"quality": true} with the held-out error of the last fit: RMSE, or, for
+implicit feedback, 1 - recall@20 with the objective over all cells beside it. What the library prints goes to standard
+error.
 """
 
 from __future__ import annotations
@@ -39,10 +40,12 @@ def forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def held_out_error(training: Any, split: Split) -> float:
-    if hasattr(training, "factors"):
-        return split.missed(*training.factors())
-    return split.rmse(training.predict(split.test_users, split.test_items))
+def quality(training: Any, split: Split, *, implicit: bool) -> dict[str, float]:
+    """Return what the last fit reached."""
+    if not implicit:
+        return {"error": split.rmse(training.predict(split.test_users, split.test_items))}
+    factors = training.factors()
+    return {"error": split.missed(*factors), "objective": split.implicit_objective(*factors)}
 
 
 def main() -> None:
@@ -68,7 +71,7 @@ def main() -> None:
             _, peak = resident_megabytes()
             answer = {"seconds": seconds, "megabytes": peak, "megabytes_before": before}
         else:
-            answer = {"error": held_out_error(training, split)}
+            answer = quality(training, split, implicit=peer.implicit)
         print(json.dumps(answer), file=answers)
 
 

@@ -14,20 +14,26 @@ from cymf._version import __version__
 from cymf.als import ALS
 from cymf.baselines import Popularity, Random
 from cymf.bpr import BPR
+from cymf.contrastive_mf import ContrastiveMF
 from cymf.gradient_descent import GradientDescent
 from cymf.implicit_als import ImplicitALS
+from cymf.logistic_mf import LogisticMF
 from cymf.presets import presets
 from cymf.ratings import Ratings
 from cymf.sgd import SGD
+from cymf.spectral_mf import SpectralMF
 
 __all__ = [
     "ALS",
     "BPR",
     "SGD",
+    "ContrastiveMF",
     "GradientDescent",
+    "LogisticMF",
     "Popularity",
     "Random",
     "ImplicitALS",
+    "SpectralMF",
     "Ratings",
     "Iteration",
     "datasets",

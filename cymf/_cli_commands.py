@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 import cymf
 from cymf._cli_console import Console, table
 from cymf._cli_files import read_ratings
-from cymf._cli_parameters import estimator_class, given_parameters
+from cymf._cli_parameters import estimator_class, given_parameters, ranks
 from cymf._recommendation_file import RecommendationFile, recommendation_rows
-from cymf.evaluation import cross_validate, kfold
+from cymf.evaluation import cross_validate, evaluate_ranking, kfold
 from cymf.ratings import Ratings
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["run_evaluate", "run_fit", "run_recommend"]
 
 _USERS_PER_BLOCK = 4096
+_RANKING = ("recall@20", "ndcg@20")
 
 
 def run_fit(arguments: argparse.Namespace, console: Console) -> int:
@@ -36,7 +37,7 @@ def run_fit(arguments: argparse.Namespace, console: Console) -> int:
         raise FileNotFoundError(f"{arguments.output.parent}: no such folder to save the model in")
     model = estimator_class(arguments.model)(**given_parameters(arguments))
     started = time.perf_counter()
-    with console.progress(type(model).__name__, model.max_iter) as progress:
+    with console.progress(type(model).__name__, getattr(model, "max_iter", 1)) as progress:
         model.fit(ratings, validation=validation, callback=progress)
     seconds = time.perf_counter() - started
     model.save(arguments.output)
@@ -57,9 +58,14 @@ def run_fit(arguments: argparse.Namespace, console: Console) -> int:
         }
     )
     console.say(f"{model!r}")
+    measures = {
+        "train_rmse": "train RMSE",
+        "validation_rmse": "validation RMSE",
+        "validation_score": f"validation {getattr(model, 'validation_metric', '')}",
+    }
     errors = "".join(
-        f", {words} RMSE {last[name]:.4f}"
-        for words, name in (("train", "train_rmse"), ("validation", "validation_rmse"))
+        f", {words} {last[name]:.4f}"
+        for name, words in measures.items()
         if np.isfinite(last.get(name, np.nan))
     )
     console.say(f"{model.n_iter_} iterations in {seconds:.2f} s (stopped: {stop_reason}){errors}")
@@ -74,11 +80,16 @@ def run_evaluate(arguments: argparse.Namespace, console: Console) -> int:
     model_path, ratings_path = arguments.files
     model = cymf.load(model_path)
     ratings = read_ratings(ratings_path, arguments, console)
-    measured = {
-        "rmse": model.rmse(ratings),
-        "mae": model.mae(ratings),
-        "r2": model.score(ratings) if ratings.nnz > 1 else np.nan,
-    }
+    if arguments.metrics is None and not ranks(model):
+        measured = {
+            "rmse": model.rmse(ratings),
+            "mae": model.mae(ratings),
+            "r2": model.score(ratings) if ratings.nnz > 1 else np.nan,
+        }
+        headers = ["RMSE", "MAE", "R²"]
+    else:
+        measured = dict(evaluate_ranking(model, ratings, metrics=arguments.metrics or _RANKING))
+        headers = list(measured)
     state = model._fitted()
     users, items, *_ = ratings.align_to(
         state.user_ids, state.item_ids, (state.n_users, state.n_items)
@@ -94,7 +105,7 @@ def run_evaluate(arguments: argparse.Namespace, console: Console) -> int:
             **measured,
         }
     )
-    console.say(table(["RMSE", "MAE", "R²"], [list(measured.values())]))
+    console.say(table(headers, [list(measured.values())]))
     return 0
 
 
@@ -169,8 +180,10 @@ def _cross_validate(arguments: argparse.Namespace, console: Console) -> int:
             console.remark(f"fold {number} of {n_folds}")
             yield fold
 
-    measured = cross_validate(model, ratings, folds=announced())
-    names = {"rmse": "RMSE", "mae": "MAE", "fit_seconds": "fit seconds"}
+    metrics = arguments.metrics or (_RANKING if ranks(model) else ("rmse", "mae"))
+    measured = cross_validate(model, ratings, folds=announced(), metrics=metrics)
+    titles = {"rmse": "RMSE", "mae": "MAE", "fit_seconds": "fit seconds"}
+    names = {name: titles.get(name, name) for name in (*metrics, "fit_seconds")}
     columns = [measured[name] for name in names]
     folds = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
     mean = {name: float(np.mean(measured[name])) for name in names}

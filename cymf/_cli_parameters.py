@@ -16,14 +16,27 @@ from typing import Any
 
 __all__ = [
     "ESTIMATORS",
+    "RATING_MODELS",
     "add_parameter_flags",
     "estimator_class",
     "flag_owners",
     "given_parameters",
     "parameters_of",
+    "ranks",
 ]
 
-ESTIMATORS: Mapping[str, str] = {"als": "ALS", "sgd": "SGD", "gd": "GradientDescent"}
+ESTIMATORS: Mapping[str, str] = {
+    "als": "ALS",
+    "sgd": "SGD",
+    "gd": "GradientDescent",
+    "implicit-als": "ImplicitALS",
+    "bpr": "BPR",
+    "logistic-mf": "LogisticMF",
+    "contrastive-mf": "ContrastiveMF",
+    "spectral-mf": "SpectralMF",
+    "popularity": "Popularity",
+}
+RATING_MODELS = ("als", "sgd", "gd")  # the others are for rankings
 _SHOWN_BY_THE_COMMAND_LINE = frozenset({"verbose"})  # progress: see --quiet
 _DESTINATION = "parameter_"
 
@@ -33,6 +46,11 @@ def estimator_class(model: str) -> type[Any]:
     import cymf
 
     return typing.cast("type[Any]", getattr(cymf, ESTIMATORS[model]))
+
+
+def ranks(model: object) -> bool:
+    """Whether a model is for rankings, rather than for predicted ratings."""
+    return type(model).__name__ not in {ESTIMATORS[name] for name in RATING_MODELS}
 
 
 def parameters_of(model: str) -> dict[str, inspect.Parameter]:

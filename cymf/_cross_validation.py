@@ -188,8 +188,11 @@ def as_folds(ratings: Ratings, folds: Any, random_state: RandomState) -> Iterabl
 
 def _split_by(splitter: Any, ratings: Ratings) -> Iterable[Fold]:
     stored = input_sequence(ratings)
-    users, values = ratings.users[stored], ratings.values[stored]
-    for train, test in splitter.split(np.zeros((len(stored), 1)), values, groups=users):
+    arguments: dict[str, Any] = {"y": ratings.values[stored]}
+    routing = getattr(splitter, "get_metadata_routing", None)
+    if routing is None or routing().split.requests.get("groups"):
+        arguments["groups"] = ratings.users[stored]  # the others warn of them
+    for train, test in splitter.split(np.zeros((len(stored), 1)), **arguments):
         yield ratings.subset(stored[train]), ratings.subset(stored[test])
 
 

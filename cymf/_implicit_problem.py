@@ -10,16 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cymf._confidence import signed_confidence
-from cymf._factors import Factors
+from cymf._confidence import CONFIDENCES, signed_confidence
+from cymf._errors import DivergenceError
+from cymf._factors import Factors, aligned_zeros
 from cymf._kernels import implicit_kernels
 from cymf._parallel import Workers, equal_work_chunks
 from cymf._state import FittedState
+from cymf._validation import check_choice, check_flag, check_integer, check_number
 
 if TYPE_CHECKING:
     from cymf.ratings import Ratings
 
-__all__ = ["ImplicitModel", "ImplicitProblem", "ImplicitSide", "in_shares", "weighted_gram"]
+__all__ = [
+    "ImplicitModel",
+    "ImplicitProblem",
+    "ImplicitSide",
+    "implicit_model",
+    "in_shares",
+    "weighted_gram",
+    "with_column",
+]
 
 _GRAM_BLOCK = 512  # rows summed in the factors' dtype before the sum goes on in float64
 _GRAM_BYTES = 64_000_000  # of all partial sums together
@@ -54,11 +64,41 @@ class ImplicitModel:
     def popularity(self, counts: np.ndarray) -> np.ndarray:
         """Return each item's part in the unobserved weight: n^exponent, 1 on average over rated items, 0 without."""
         shares = np.where(counts > 0, np.maximum(counts, 1.0) ** self.popularity_exponent, 0.0)
-        return shares / shares.sum() * np.count_nonzero(counts)
+        return np.asarray(shares / shares.sum() * np.count_nonzero(counts))
 
     def penalties(self, counts: np.ndarray, unobserved: np.ndarray | float) -> np.ndarray:
         """Return λ (n + unobserved)^ν of each row, with `unobserved` the weight of all its cells."""
         return np.asarray(self.reg * (counts + unobserved) ** self.reg_exponent)
+
+
+def implicit_model(estimator: Any) -> ImplicitModel:
+    """Check the parameters of an estimator that say what is minimized."""
+    reg = check_number("reg", estimator.reg)
+    reg_bias = reg if estimator.reg_bias is None else check_number("reg_bias", estimator.reg_bias)
+    weight = check_number("unobserved_weight", estimator.unobserved_weight)
+    use_bias = check_flag("use_bias", estimator.use_bias)
+    if reg == 0 and weight == 0:
+        raise ValueError(
+            "reg and unobserved_weight are both 0, which leaves nothing to hold the factors; "
+            "expected one of them > 0"
+        )
+    if use_bias and (reg == 0) != (reg_bias == 0):
+        raise ValueError(f"reg={reg:g} and reg_bias={reg_bias:g}; expected both > 0 or both 0")
+    return ImplicitModel(
+        n_factors=check_integer("n_factors", estimator.n_factors, 1),
+        reg=reg,
+        reg_bias=reg_bias,
+        reg_exponent=check_number("reg_exponent", estimator.reg_exponent, maximum=2),
+        unobserved_weight=weight,
+        popularity_exponent=check_number(
+            "popularity_exponent", estimator.popularity_exponent, maximum=2
+        ),
+        weighting=check_choice("weighting", estimator.weighting, ("hu", "rendle")),
+        confidence=check_choice("confidence", estimator.confidence, CONFIDENCES),
+        alpha=check_number("alpha", estimator.alpha),
+        epsilon=check_number("epsilon", estimator.epsilon, positive=True),
+        use_bias=use_bias,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,12 +209,23 @@ class ImplicitProblem:
             array[side.counts == 0] = 0
         return factors
 
+    def weights(self, which: str) -> np.ndarray:
+        """Return v of one side's rows, the items' part in the unobserved weight; empty where all are 1."""
+        return self.popularity if which == "item" else self.popularity[:0]
+
+    def extended(self, which: str, factors: np.ndarray) -> np.ndarray:
+        """Return a copy of one side's factors with the constant factor γ whose weight is the other side's bias."""
+        side = self.users if which == "user" else self.items
+        column = self.model.bias_column * (side.counts > 0)
+        return with_column(factors, self.n_factors, column)
+
     def gram(self, which: str, rows: np.ndarray) -> np.ndarray:
         """Return Σ v g gᵀ of one side's rows, v being the items' part in the unobserved weight and 1 for users."""
-        weights = self.popularity if which == "item" else np.zeros(0)
         # without a penalty, what is rank and what is rounding must be told apart
         exact = self.model.reg == 0
-        return weighted_gram(rows, weights, self.workers, np.dtype(np.float64) if exact else None)
+        return weighted_gram(
+            rows, self.weights(which), self.workers, np.dtype(np.float64) if exact else None
+        )
 
     def objective(self, factors: Factors, gram_product: float | None = None) -> float:
         """Return the objective over all cells.
@@ -226,6 +277,19 @@ class ImplicitProblem:
                 total += ratio * float(side.penalties @ np.square(bias, dtype=np.float64))
         return total
 
+    def check_solved(self, which: str, failed: np.ndarray) -> None:
+        """Raise if rows of one side failed, with the first one's id."""
+        if len(failed) == 0:
+            return
+        row = failed[:1]
+        side = self.users if which == "user" else self.items
+        ids = self.ratings.user_ids if which == "user" else self.ratings.item_ids
+        shown = (row if ids is None else ids.to_ids(row)).tolist()[0]
+        raise DivergenceError(
+            f"the solution of {which} {shown!r} ({side.counts[row[0]]} ratings) is not finite; "
+            "raise reg, lower alpha, or take dtype='float64'"
+        )
+
     def state(
         self,
         factors: Factors,
@@ -255,6 +319,19 @@ class ImplicitProblem:
             n_iter=n_iter,
             stop_reason=stop_reason,
         )
+
+
+def with_column(
+    factors: np.ndarray, n_factors: int, column: np.ndarray | float | None
+) -> np.ndarray:
+    """Return a padded copy of factors, with one more column unless it is None."""
+    n_unknowns = n_factors + (column is not None)
+    lanes = 64 // factors.dtype.itemsize
+    copy = aligned_zeros((len(factors), -(-n_unknowns // lanes) * lanes), factors.dtype)
+    copy[:, :n_factors] = factors[:, :n_factors]
+    if column is not None:
+        copy[:, n_factors] = column
+    return copy
 
 
 def in_shares(

@@ -1,22 +1,185 @@
-"""Half-sweeps of implicit ALS: every row of one side solved over all cells, the other side fixed."""
+"""Rows of implicit ALS: one side solved over all cells, the other side fixed."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from cymf._errors import DivergenceError
 from cymf._factors import Factors, aligned_zeros
-from cymf._implicit_problem import ImplicitProblem, ImplicitSide, in_shares
+from cymf._implicit_problem import (
+    ImplicitModel,
+    ImplicitProblem,
+    ImplicitSide,
+    in_shares,
+    with_column,
+)
 from cymf._kernels import implicit_kernels
+from cymf._parallel import Workers
 
-__all__ = ["ImplicitRows"]
+__all__ = ["FixedSide", "ImplicitRows", "Method", "rotate", "scratch_of"]
 
 _ROTATED_BLOCK = 2048  # rows
-_METHODS = {"cholesky": 0, "cg": 1, "subspace": 2}
+_NO_DIRECTION = (
+    1e30  # the eigenvalue of padding and of directions without rows: nothing moves there
+)
+
+
+class Method:
+    """How rows are solved.
+
+    Parameters
+    ----------
+    solver : {"cholesky", "cg", "subspace"}
+        Its name.
+    cg_steps, block_size : int
+        Its settings; the block is rounded up to cache lines, and down to `width`.
+    width : int
+        Padded length of a row.
+    itemsize : int
+        Bytes of a number.
+    """
+
+    def __init__(
+        self, solver: str, cg_steps: int = 1, block_size: int = 1, width: int = 0, itemsize: int = 4
+    ) -> None:
+        lanes = 64 // itemsize
+        self.number = {"cholesky": 0, "cg": 1, "subspace": 2}[solver]
+        self.setting = {
+            "cholesky": 0,
+            "cg": cg_steps,
+            "subspace": min(-(-block_size // lanes) * lanes, width),
+        }[solver]
+
+    @property
+    def starts_from_rows(self) -> bool:
+        """Whether rows are improved from where they are."""
+        return self.number != 0
+
+    def flops_per_rating(self, n_unknowns: int) -> float:
+        """Return a rough count, to decide whether threads are worth it."""
+        each = {0: n_unknowns + 1, 1: 4 * (self.setting + 1), 2: self.setting}[self.number]
+        return float(n_unknowns * each)
+
+
+def scratch_of(
+    n_unknowns: int, width: int, longest: int, dtype: np.dtype[Any], n_threads: int
+) -> list[np.ndarray]:
+    """Return every worker's scratch."""
+    size = implicit_kernels.implicit_scratch_size(n_unknowns, width, longest)
+    return [aligned_zeros(size, dtype) for _ in range(n_threads)]
+
+
+class FixedSide:
+    """The side that others are solved from, rotated into the eigenbasis of its Gram matrix G = Σ v g gᵀ.
+
+    There the base s G + λ of every row's system is a diagonal, whatever its s and λ.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (m, width)
+        Rows g, rotated in place.
+    gram : ndarray of shape (width, width)
+        G of the rows as they come.
+    offset : ndarray of shape (m,) or (0,)
+        Their biases.
+    weights : ndarray of shape (m,) or (0,)
+        v, empty where all are 1.
+    n_unknowns : int
+        Columns that are not padding.
+    model : ImplicitModel
+        What is minimized.
+    workers : Workers
+        The threads.
+    """
+
+    def __init__(
+        self,
+        rows: np.ndarray,
+        gram: np.ndarray,
+        offset: np.ndarray,
+        weights: np.ndarray,
+        n_unknowns: int,
+        model: ImplicitModel,
+        workers: Workers,
+    ) -> None:
+        self.rows = rows
+        self.offset = offset
+        self.n_unknowns = n_unknowns
+        self.model = model
+        dtype = rows.dtype
+        self.eigenvalues, self.basis = _eigenbasis(gram, n_unknowns, model.reg == 0, dtype)
+        rotate(rows, self.basis, workers)
+        self._spectrum = self.eigenvalues.astype(dtype)
+        self._spectrum[~self.basis.any(axis=0)] = _NO_DIRECTION
+        self._mean_squares = (self.eigenvalues / max(1, len(rows))).astype(dtype)
+        self._constant = np.zeros(0, dtype)
+        if len(offset):
+            pulls = offset.astype(np.float64) * (weights if len(weights) else 1.0)
+            self._constant = (pulls @ rows).astype(dtype)
+
+    def solve(
+        self,
+        side: ImplicitSide,
+        solved: np.ndarray,
+        method: Method,
+        workers: Workers,
+        scratch: Sequence[np.ndarray],
+    ) -> np.ndarray:
+        """Solve rows of the other side, in the rotated basis; return those that have no finite solution, now NaN."""
+        status = np.zeros(len(solved), np.int8)
+        counter = np.zeros(1, np.int64)
+
+        def work(worker: int) -> None:
+            implicit_kernels.implicit_half_sweep(
+                side.indptr, side.indices, side.confidence, side.base, side.column_base, self.model.replaces,
+                side.penalties, self.rows, self.offset, self._constant, self._spectrum, self._mean_squares,
+                self.n_unknowns, method.number, method.setting, solved, side.chunks, counter, status, scratch[worker],
+            )  # fmt: skip
+
+        flops = method.flops_per_rating(self.n_unknowns)
+        workers.run(work, flops * len(side.indices))
+        retried = np.flatnonzero(status)
+        for row in retried:
+            solved[row] = 0
+            solved[row, : self.n_unknowns] = self._minimum_norm_row(side, int(row))
+        return np.asarray(retried[~np.isfinite(solved[retried].sum(axis=1))])
+
+    def system(
+        self, side: ImplicitSide, row: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return one row's normal equations in float64: A, its rated rows g and their pulls r, and −s t."""
+        cells = slice(side.indptr[row], side.indptr[row + 1])
+        indices, confidence = side.indices[cells], side.confidence[cells].astype(np.float64)
+        q, base = self.n_unknowns, side.base[row]
+        g = self.rows[indices, :q].astype(np.float64)
+        weights, pulls = np.abs(confidence), np.maximum(confidence, 0)
+        if self.model.replaces:
+            weights -= base * (side.column_base[indices] if len(side.column_base) else 1.0)
+        if len(self.offset):
+            pulls -= weights * self.offset[indices]
+        matrix = (g.T * weights) @ g
+        matrix[np.diag_indices_from(matrix)] += base * self.eigenvalues[:q] + side.penalties[row]
+        rest = np.zeros(q)
+        if len(self._constant):
+            rest -= base * self._constant[:q].astype(np.float64)
+        return matrix, g, pulls, rest
+
+    def _minimum_norm_row(self, side: ImplicitSide, row: int) -> np.ndarray:
+        """Return the shortest solution of one row's normal equations; NaN where there is none."""
+        q = self.n_unknowns
+        matrix, g, pulls, rest = self.system(side, row)
+        right = np.asarray(g.T @ pulls + rest)
+        if not (np.isfinite(matrix).all() and np.isfinite(right).all()):
+            return np.full(q, np.nan)
+        rcond = q * float(np.finfo(self.rows.dtype).eps)
+        return np.asarray(np.linalg.lstsq(matrix, right, rcond=rcond)[0])
 
 
 class ImplicitRows:
-    """Half-sweeps in the eigenbasis of the fixed side's Gram matrix, where a row's base system is diagonal.
+    """Half-sweeps of one fit.
 
     A product w·h does not change when both sides are rotated alike. So without biases nothing is rotated back: after a
     half-sweep both sides stand in the eigenbasis of the fixed one. With biases, a fixed row is [h, γ] and a solved one
@@ -27,29 +190,25 @@ class ImplicitRows:
         self, problem: ImplicitProblem, solver: str, cg_steps: int, block_size: int
     ) -> None:
         self.problem = problem
-        self._method = _METHODS[solver]
         model, dtype = problem.model, problem.dtype
         self._n_unknowns = model.n_factors + model.use_bias
         lanes = 64 // dtype.itemsize
-        self._width = -(-self._n_unknowns // lanes) * lanes
-        block_size = min(-(-block_size // lanes) * lanes, self._width)
-        self._setting = {"cholesky": 0, "cg": cg_steps, "subspace": block_size}[solver]
+        width = -(-self._n_unknowns // lanes) * lanes
+        self._method = Method(solver, cg_steps, block_size, width, dtype.itemsize)
         longest = int(max(problem.users.counts.max(), problem.items.counts.max()))
-        size = implicit_kernels.implicit_scratch_size(self._n_unknowns, self._width, longest)
-        self._scratch = [aligned_zeros(size, dtype) for _ in range(problem.workers.n_threads)]
+        n_threads = problem.workers.n_threads
+        self._scratch = scratch_of(self._n_unknowns, width, longest, dtype, n_threads)
         self._grams: dict[str, np.ndarray] = {}  # of sides as they are now
 
     def solve_users(self, factors: Factors) -> None:
         """Solve all users, the items fixed."""
-        problem = self.problem
         fixed, solved = (factors.item, factors.item_bias), (factors.user, factors.user_bias)
-        self._half_sweep("user", problem.users, "item", problem.items, fixed, solved)
+        self._half_sweep("user", self.problem.users, "item", fixed, solved)
 
     def solve_items(self, factors: Factors) -> None:
         """Solve all items, the users fixed."""
-        problem = self.problem
         fixed, solved = (factors.user, factors.user_bias), (factors.item, factors.item_bias)
-        self._half_sweep("item", problem.items, "user", problem.users, fixed, solved)
+        self._half_sweep("item", self.problem.items, "user", fixed, solved)
 
     def all_cells(self, factors: Factors) -> float:
         """Return Σ v score² over all cells; the Gram matrix it needs serves the next half-sweep as well."""
@@ -68,134 +227,66 @@ class ImplicitRows:
         name: str,
         side: ImplicitSide,
         fixed_name: str,
-        fixed_side: ImplicitSide,
         fixed: tuple[np.ndarray, np.ndarray],
         solved: tuple[np.ndarray, np.ndarray],
     ) -> None:
-        problem, q = self.problem, self._n_unknowns
+        problem, method = self.problem, self._method
         rows, unknowns = fixed[0], solved[0]
-        constant = np.zeros(0, problem.dtype)
         if problem.model.use_bias:
-            rows = self._with_column(fixed[0], problem.model.bias_column * (fixed_side.counts > 0))
-            unknowns = self._with_column(solved[0], solved[1] / problem.model.bias_column)
-            self._grams.pop(fixed_name, None)
-        eigenvalues, basis = self._eigenbasis(self._gram(fixed_name, rows))
-        self._rotate(rows, basis)
-        if self._method:
-            self._rotate(unknowns, basis)
-        self._grams = {fixed_name: np.diag(eigenvalues)}
-        if problem.model.use_bias:
-            weights = problem.popularity if fixed_name == "item" and len(problem.popularity) else 1
-            constant = ((fixed[1].astype(np.float64) * weights) @ rows).astype(problem.dtype)
-        spectrum = np.zeros((1, self._width), problem.dtype)
-        spectrum[0, : len(eigenvalues)] = eigenvalues
-        inputs = (
-            side.base, side.column_base, problem.model.replaces, side.penalties, rows, fixed[1], constant,
+            rows = problem.extended(fixed_name, fixed[0])
+            column = solved[1] / problem.model.bias_column
+            unknowns = with_column(solved[0], problem.n_factors, column)
+            gram = problem.gram(fixed_name, rows)
+        else:
+            gram = self._gram(fixed_name, rows)
+        fixed_side = FixedSide(
+            rows, gram, fixed[1], problem.weights(fixed_name), self._n_unknowns, problem.model, problem.workers
         )  # fmt: skip
-        status = np.zeros(len(unknowns), np.int8)
-        counter = np.zeros(1, np.int64)
-        mean_squares = spectrum[0] / max(1, int(np.count_nonzero(fixed_side.counts)))
-
-        def work(worker: int) -> None:
-            implicit_kernels.implicit_half_sweep(
-                side.indptr, side.indices, side.confidence, *inputs, spectrum,
-                mean_squares.astype(problem.dtype), q, self._method, self._setting, unknowns,
-                side.chunks, counter, status, self._scratch[worker],
-            )  # fmt: skip
-
-        flops = {0: q * (q + 1.0), 1: 4.0 * q * (self._setting + 1), 2: 1.0 * q * self._setting}
-        problem.workers.run(work, flops[self._method] * len(side.indices))
-        for row in np.flatnonzero(status):
-            cells = slice(side.indptr[row], side.indptr[row + 1])
-            unknowns[row, :q] = minimum_norm_row(
-                side.indices[cells], side.confidence[cells], side.base[row], *inputs[1:3],
-                side.penalties[row], rows[:, :q], *inputs[5:], np.diag(eigenvalues[:q]),
-            )  # fmt: skip
+        if method.starts_from_rows:
+            rotate(unknowns, fixed_side.basis, problem.workers)
+        failed = fixed_side.solve(side, unknowns, method, problem.workers, self._scratch)
+        problem.check_solved(name, failed)
+        self._grams = {fixed_name: np.diag(fixed_side.eigenvalues)}
         if problem.model.use_bias:
-            self._rotate(unknowns, basis.T)
+            rotate(unknowns, fixed_side.basis.T, problem.workers)
             self._grams.clear()
-            solved[0][:, : q - 1] = unknowns[:, : q - 1]
-            solved[1][:] = unknowns[:, q - 1] * problem.model.bias_column
-        finite = np.isfinite(unknowns.sum(axis=1))
-        if not finite.all():
-            self._raise(name, side, int(np.flatnonzero(~finite)[0]))
+            k = problem.n_factors
+            solved[0][:, :k] = unknowns[:, :k]
+            solved[1][:] = unknowns[:, k] * problem.model.bias_column
 
-    def _with_column(self, factors: np.ndarray, column: np.ndarray) -> np.ndarray:
-        extended = aligned_zeros((len(factors), self._width), self.problem.dtype)
-        k = self._n_unknowns - 1
-        extended[:, :k] = factors[:, :k]
-        extended[:, k] = column
-        return extended
 
-    def _eigenbasis(self, gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return eigenvalues and eigenvectors; where nothing is penalized, without what is rounding noise.
+def rotate(rows: np.ndarray, basis: np.ndarray, workers: Workers) -> None:
+    """Multiply rows by a square matrix from the right, in place."""
+    turn = basis.astype(rows.dtype)
 
-        Directions that the fixed rows do not have get the eigenvalue 0 and an eigenvector of zeros, so that rotated
-        rows have exact zeros there.
-        """
-        q, model = self._n_unknowns, self.problem.model
-        if not np.isfinite(gram).all():
-            raise DivergenceError(
-                "the factors overflow; raise reg, lower alpha, or take dtype='float64'"
-            )
-        basis = np.zeros((self._width, self._width))
-        eigenvalues = np.zeros(self._width)
-        eigenvalues[:q], basis[:q, :q] = np.linalg.eigh(gram[:q, :q])
-        np.maximum(eigenvalues, 0, out=eigenvalues)
-        if model.reg == 0:
-            rounding = 16 * q * float(np.finfo(self.problem.dtype).eps)
-            noise = max(rounding**2, 16 * q * float(np.finfo(np.float64).eps))  # of squares
-            none = eigenvalues <= noise * eigenvalues.max()
-            eigenvalues[none] = 0
-            basis[:, none] = 0
-        return eigenvalues, basis
+    def work(share: int) -> None:
+        block = rows[share * _ROTATED_BLOCK : (share + 1) * _ROTATED_BLOCK]
+        block[...] = block @ turn
 
-    def _rotate(self, rows: np.ndarray, basis: np.ndarray) -> None:
-        turn = basis.astype(rows.dtype)
+    n_blocks = -(-len(rows) // _ROTATED_BLOCK)
+    in_shares(workers, n_blocks, work, 2.0 * rows.size * rows.shape[1])
 
-        def work(share: int) -> None:
-            block = rows[share * _ROTATED_BLOCK : (share + 1) * _ROTATED_BLOCK]
-            block[...] = block @ turn
 
-        n_blocks = -(-len(rows) // _ROTATED_BLOCK)
-        in_shares(self.problem.workers, n_blocks, work, 2.0 * rows.size * rows.shape[1])
+def _eigenbasis(
+    gram: np.ndarray, n_unknowns: int, without_noise: bool, dtype: np.dtype[Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return eigenvalues and eigenvectors; where nothing is penalized, without what is rounding noise.
 
-    def _raise(self, name: str, side: ImplicitSide, row: int) -> None:
-        ratings = self.problem.ratings
-        ids = ratings.user_ids if name == "user" else ratings.item_ids
-        shown = (np.array([row]) if ids is None else ids.to_ids(np.array([row]))).tolist()[0]
+    Directions that the fixed rows do not have get the eigenvalue 0 and an eigenvector of zeros, so that rotated rows
+    have exact zeros there.
+    """
+    q, width = n_unknowns, len(gram)
+    if not np.isfinite(gram).all():
         raise DivergenceError(
-            f"the solution of {name} {shown!r} ({side.counts[row]} ratings) is not finite; "
-            "raise reg, lower alpha, or take dtype='float64'"
+            "the factors overflow; raise reg, lower alpha, or take dtype='float64'"
         )
-
-
-def minimum_norm_row(
-    indices: np.ndarray,
-    confidence: np.ndarray,
-    base: float,
-    column_base: np.ndarray,
-    replaces: bool,
-    reg: float,
-    fixed: np.ndarray,
-    offset: np.ndarray,
-    constant: np.ndarray,
-    gram: np.ndarray,
-) -> np.ndarray:
-    """Return the shortest solution of one row's normal equations in float64; NaN where there is none."""
-    g = fixed[indices].astype(np.float64)
-    weights = np.abs(confidence).astype(np.float64)
-    if replaces:
-        weights = weights - base * (column_base[indices] if len(column_base) else 1.0)
-    pulls = np.maximum(confidence, 0).astype(np.float64)
-    if len(offset):
-        pulls -= weights * offset[indices]
-    matrix = base * gram + (g.T * weights) @ g
-    matrix[np.diag_indices_from(matrix)] += reg
-    right = g.T @ pulls
-    if len(constant):
-        right -= base * constant[: len(right)]
-    if not (np.isfinite(matrix).all() and np.isfinite(right).all()):
-        return np.full(len(right), np.nan)
-    rcond = len(right) * float(np.finfo(fixed.dtype).eps)
-    return np.asarray(np.linalg.lstsq(matrix, right, rcond=rcond)[0])
+    basis, eigenvalues = np.zeros((width, width)), np.zeros(width)
+    eigenvalues[:q], basis[:q, :q] = np.linalg.eigh(gram[:q, :q])
+    np.maximum(eigenvalues, 0, out=eigenvalues)
+    if without_noise:
+        rounding = 16 * q * float(np.finfo(dtype).eps)
+        noise = max(rounding**2, 16 * q * float(np.finfo(np.float64).eps))  # of squares
+        none = eigenvalues <= noise * eigenvalues.max()
+        eigenvalues[none] = 0
+        basis[:, none] = 0
+    return eigenvalues, basis

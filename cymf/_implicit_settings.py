@@ -9,11 +9,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from cymf._confidence import CONFIDENCES
 from cymf._factors import Factors
-from cymf._implicit_problem import ImplicitModel, ImplicitProblem
+from cymf._implicit_problem import ImplicitModel, ImplicitProblem, implicit_model
 from cymf._implicit_rows import ImplicitRows
 from cymf._inputs import start_from, training_ratings
+from cymf._ranking_metrics import as_metrics, ranking_scores
+from cymf._ranking_problem import held_out_of
 from cymf._training import Iteration, TrainingLoop
 from cymf._validation import (
     check_choice,
@@ -26,37 +27,7 @@ from cymf._validation import (
 )
 from cymf.ratings import Ratings, as_ratings
 
-__all__ = ["Settings", "implicit_model", "validation_score"]
-
-
-def implicit_model(estimator: Any) -> ImplicitModel:
-    """Check the parameters of an estimator that say what is minimized."""
-    reg = check_number("reg", estimator.reg)
-    reg_bias = reg if estimator.reg_bias is None else check_number("reg_bias", estimator.reg_bias)
-    weight = check_number("unobserved_weight", estimator.unobserved_weight)
-    use_bias = check_flag("use_bias", estimator.use_bias)
-    if reg == 0 and weight == 0:
-        raise ValueError(
-            "reg and unobserved_weight are both 0, which leaves nothing to hold the factors; "
-            "expected one of them > 0"
-        )
-    if use_bias and (reg == 0) != (reg_bias == 0):
-        raise ValueError(f"reg={reg:g} and reg_bias={reg_bias:g}; expected both > 0 or both 0")
-    return ImplicitModel(
-        n_factors=check_integer("n_factors", estimator.n_factors, 1),
-        reg=reg,
-        reg_bias=reg_bias,
-        reg_exponent=check_number("reg_exponent", estimator.reg_exponent, maximum=2),
-        unobserved_weight=weight,
-        popularity_exponent=check_number(
-            "popularity_exponent", estimator.popularity_exponent, maximum=2
-        ),
-        weighting=check_choice("weighting", estimator.weighting, ("hu", "rendle")),
-        confidence=check_choice("confidence", estimator.confidence, CONFIDENCES),
-        alpha=check_number("alpha", estimator.alpha),
-        epsilon=check_number("epsilon", estimator.epsilon, positive=True),
-        use_bias=use_bias,
-    )
+__all__ = ["Settings", "validation_score"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +67,7 @@ class Settings:
             init_distribution=check_choice(
                 "init_distribution", estimator.init_distribution, ("normal", "uniform")
             ),
-            validation_metric=estimator.validation_metric,
+            validation_metric=as_metrics((estimator.validation_metric,))[0].name,
             patience=None if patience is None else check_integer("patience", patience, 1),
             track_objective=check_flag("track_objective", estimator.track_objective),
             store_ratings=check_flag("store_ratings", estimator.store_ratings),
@@ -132,9 +103,6 @@ def validation_score(
     """Return the function that scores factors on held-out interactions, NaN without them."""
     if validation is None:
         return lambda factors: math.nan
-    from cymf._ranking_metrics import ranking_scores
-    from cymf._ranking_problem import held_out_of
-
     metric = settings.validation_metric
     if isinstance(validation, tuple):
         if len(validation) != 2:

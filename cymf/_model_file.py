@@ -38,7 +38,14 @@ ESTIMATORS: Mapping[str, str] = MappingProxyType(
         "ImplicitALS": "cymf.implicit_als",
         "BPR": "cymf.bpr",
         "GradientDescent": "cymf.gradient_descent",
+        "BPR": "cymf.bpr",
+        "ContrastiveMF": "cymf.contrastive_mf",
+        "GradientDescent": "cymf.gradient_descent",
+        "LogisticMF": "cymf.logistic_mf",
+        "Popularity": "cymf.baselines",
+        "Random": "cymf.baselines",
         "SGD": "cymf.sgd",
+        "SpectralMF": "cymf.spectral_mf",
     }
 )
 

@@ -7,23 +7,23 @@ import itertools
 import math
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from time import perf_counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from cymf._cross_validation import (
-    Fold,
     as_folds,
     check_jobs,
     check_metrics,
     fresh_model,
     in_parallel,
-    measured,
 )
 from cymf._errors import NotFittedError
-from cymf._splits import RandomState, random_split
+from cymf._parameters import Parameterized
+from cymf._search_trials import Trial, badness, stops_early, summary
+from cymf._splits import RandomState
 from cymf._validation import check_flag, check_integer, random_generator
 from cymf.ratings import Ratings, as_ratings
 
@@ -32,11 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["GridSearch", "RandomSearch"]
 
-_LOWER_IS_BETTER = ("rmse", "mae")
-_EARLY_STOPPING_SHARE = 0.1
 
-
-class _Search(ABC):
+class _Search(Parameterized, ABC):
     """What both searches share: everything but the choice of parameter sets."""
 
     def __init__(
@@ -48,6 +45,7 @@ class _Search(ABC):
         refit: bool,
         random_state: RandomState,
         n_jobs: int | None,
+        verbose: bool,
     ) -> None:
         self.model = model
         self.metric = metric
@@ -55,6 +53,7 @@ class _Search(ABC):
         self.refit = refit
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.verbose = verbose
         self._results: list[dict[str, Any]] | None = None
         self._best_model: Any = None
 
@@ -86,6 +85,7 @@ class _Search(ABC):
         (metric,) = check_metrics(self.metric)
         jobs = check_jobs(self.n_jobs)
         refit = check_flag("refit", self.refit)
+        verbose = check_flag("verbose", self.verbose)
         candidates = self._candidates()
         for changes in candidates:
             fresh_model(self.model, **changes)  # a misspelt name is no failed candidate
@@ -97,7 +97,7 @@ class _Search(ABC):
         else:
             folds = [(ratings, as_ratings(validation))]
         trials = [
-            _Trial(self.model, changes, fold, metric, jobs, validation is not None)
+            Trial(self.model, changes, fold, metric, jobs, validation is not None)
             for changes in candidates
             for fold in folds
         ]
@@ -105,23 +105,24 @@ class _Search(ABC):
         best: list[tuple[float, int, Any]] = []
         one_at_a_time = threading.Lock()
 
-        def job(task: tuple[int, _Trial]) -> dict[str, Any]:
+        def job(task: tuple[int, Trial]) -> dict[str, Any]:
             number, trial = task
             outcome = trial.run()
             model = outcome.pop("model")
             if keep and model is not None:
                 with one_at_a_time:
-                    best.append((_badness(metric, outcome["score"]), number, model))
+                    best.append((badness(metric, outcome["score"]), number, model))
                     best.sort(key=lambda entry: entry[:2])
                     del best[1:]
             return outcome
 
-        outcomes = in_parallel(job, enumerate(trials), jobs)
+        with _progress(len(trials), verbose) as advance:
+            outcomes = in_parallel(lambda task: advance(job(task)), enumerate(trials), jobs)
         results = [
-            _summary(changes, outcomes[start : start + len(folds)])
+            summary(changes, outcomes[start : start + len(folds)])
             for changes, start in zip(candidates, range(0, len(outcomes), len(folds)), strict=True)
         ]
-        order = sorted(range(len(results)), key=lambda k: _badness(metric, results[k]["score"]))
+        order = sorted(range(len(results)), key=lambda k: badness(metric, results[k]["score"]))
         for rank, k in enumerate(order, 1):
             results[k]["rank"] = rank
         if math.isnan(results[order[0]]["score"]):
@@ -132,6 +133,8 @@ class _Search(ABC):
         self._best_model = None
         if keep:
             self._best_model = best[0][2]
+            if hasattr(self.model, "n_threads"):
+                self._best_model.n_threads = self.model.n_threads  # no longer one job of several
         elif refit:
             self._best_model = self._refitted(ratings, results[order[0]])
         return self
@@ -140,7 +143,7 @@ class _Search(ABC):
         """Train on everything, for as many iterations as early stopping found best on average."""
         changes = dict(result["params"])
         model = fresh_model(self.model, **changes)
-        if _stops_early(model):
+        if stops_early(model):
             changes |= {"patience": None, "max_iter": max(1, round(result["iterations"]))}
             model = fresh_model(self.model, **changes)
         model.fit(ratings)
@@ -226,6 +229,8 @@ class GridSearch(_Search):
         For the folds; the models have their own.
     n_jobs : int or None, default None
         Fits at a time; -1: as many as there are processors, None: 1. See `cross_validate`.
+    verbose : bool, default False
+        Whether to show a progress bar over the fits.
 
     Notes
     -----
@@ -266,9 +271,16 @@ class GridSearch(_Search):
         refit: bool = True,
         random_state: RandomState = 0,
         n_jobs: int | None = None,
+        verbose: bool = False,
     ) -> None:
         super().__init__(
-            model, metric=metric, folds=folds, refit=refit, random_state=random_state, n_jobs=n_jobs
+            model,
+            metric=metric,
+            folds=folds,
+            refit=refit,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
         )
         self.grid = grid
 
@@ -293,7 +305,7 @@ class RandomSearch(_Search):
         For each parameter the values to choose from, or a distribution such as ``scipy.stats.loguniform(0.01, 10)``.
     n_iter : int, default 20
         Number of parameter sets.
-    metric, folds, refit, n_jobs
+    metric, folds, refit, n_jobs, verbose
         As in `GridSearch`.
     random_state : int, Generator or None, default 0
         For the parameter sets and the folds; the models have their own.
@@ -326,9 +338,16 @@ class RandomSearch(_Search):
         refit: bool = True,
         random_state: RandomState = 0,
         n_jobs: int | None = None,
+        verbose: bool = False,
     ) -> None:
         super().__init__(
-            model, metric=metric, folds=folds, refit=refit, random_state=random_state, n_jobs=n_jobs
+            model,
+            metric=metric,
+            folds=folds,
+            refit=refit,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
         )
         self.distributions = distributions
         self.n_iter = n_iter
@@ -342,6 +361,23 @@ class RandomSearch(_Search):
             {name: _draw(name, values, generator) for name, values in self.distributions.items()}
             for _ in range(n_iter)
         ]
+
+
+@contextmanager
+def _progress(total: int, shown: bool) -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
+    """Give a function that counts an outcome as done, and returns it."""
+    if not shown:
+        yield lambda outcome: outcome
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, unit="fit") as bar:
+
+        def advance(outcome: dict[str, Any]) -> dict[str, Any]:
+            bar.update()
+            return outcome
+
+        yield advance
 
 
 def _combinations(grid: Any) -> Iterator[dict[str, Any]]:
@@ -370,87 +406,3 @@ def _draw(name: str, values: Any, generator: np.random.Generator) -> Any:
 def _plain(value: Any) -> Any:
     """Return NumPy's scalars as Python's, which is what parameters are."""
     return value.item() if isinstance(value, np.generic) else value
-
-
-class _Trial:
-    """One candidate on one fold."""
-
-    def __init__(
-        self,
-        model: Any,
-        changes: dict[str, Any],
-        fold: Fold,
-        metric: str,
-        n_jobs: int,
-        held_out: bool,
-    ) -> None:
-        self.model = model
-        self.changes = changes
-        self.fold = fold
-        self.metric = metric
-        self.n_jobs = n_jobs
-        self.held_out = held_out
-
-    def run(self) -> dict[str, Any]:
-        """Fit and measure; an error is an outcome."""
-        start = perf_counter()
-        outcome: dict[str, Any] = {
-            "score": math.nan, "iterations": math.nan, "error": None, "model": None,
-        }  # fmt: skip
-        try:
-            model = fresh_model(self.model, self.n_jobs, **self.changes)
-            train, test = self.fold
-            if _stops_early(model):
-                fitted_to, watched = (
-                    (train, test) if self.held_out else random_split(train, _EARLY_STOPPING_SHARE)
-                )
-                model.fit(fitted_to, validation=watched)
-            else:
-                model.fit(train)
-            outcome["fit_seconds"] = perf_counter() - start
-            if getattr(model, "stop_reason_", None) == "interrupted":
-                raise KeyboardInterrupt
-            outcome["iterations"] = _best_iteration(model)
-            outcome["score"] = measured(model, self.fold, [self.metric], self.n_jobs)[self.metric]
-            outcome["model"] = model
-        except Exception as error:
-            outcome["error"] = f"{type(error).__name__}: {error}"
-            outcome["fit_seconds"] = perf_counter() - start
-        return outcome
-
-
-def _stops_early(model: Any) -> bool:
-    return getattr(model, "patience", None) is not None
-
-
-def _best_iteration(model: Any) -> float:
-    """Return the iteration whose factors a model has; NaN for one that does not count."""
-    if not hasattr(model, "n_iter_"):
-        return math.nan
-    if _stops_early(model):
-        history = model.history_
-        for name, best in (("validation_score", np.nanargmax), ("validation_rmse", np.nanargmin)):
-            values = np.array(history.get(name, ()), np.float64)
-            if np.isfinite(values).any():
-                return float(best(values)) + 1
-    return float(model.n_iter_)
-
-
-def _summary(params: dict[str, Any], outcomes: list[dict[str, Any]]) -> dict[str, Any]:
-    scores = [float(outcome["score"]) for outcome in outcomes]
-    return {
-        "params": params,
-        "score": float(np.mean(scores)),
-        "std": float(np.std(scores)),
-        "scores": scores,
-        "fit_seconds": float(np.mean([outcome["fit_seconds"] for outcome in outcomes])),
-        "iterations": float(np.mean([outcome["iterations"] for outcome in outcomes])),
-        "error": next((outcome["error"] for outcome in outcomes if outcome["error"]), None),
-    }
-
-
-def _badness(metric: str, score: float) -> float:
-    """Return a number that is lower for better scores, and infinite for NaN."""
-    if math.isnan(score):
-        return math.inf
-    return score if metric in _LOWER_IS_BETTER else -score

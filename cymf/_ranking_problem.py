@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from cymf._factors import Factors
 from cymf._parallel import Workers
-from cymf._ranking_metrics import HeldOut, ranking_scores
-from cymf._sparse_view import SparseView
+from cymf._ranking_metrics import Catalogue, HeldOut, ranking_scores
 from cymf._state import FittedState
+from cymf._top_n import Exclusions
 
 if TYPE_CHECKING:
     from cymf.ratings import Ratings
@@ -75,7 +74,9 @@ class RatedRows:
 
 
 def held_out_of(held_out: Ratings, ratings: Ratings) -> HeldOut:
-    """Return held-out interactions under the row numbers of the training ratings; unknown rows are left out.
+    """Return held-out interactions of known users under the row numbers of the training ratings.
+
+    An unknown item counts as missed, as in `cymf.evaluation.evaluate_ranking`.
 
     Raises
     ------
@@ -83,21 +84,18 @@ def held_out_of(held_out: Ratings, ratings: Ratings) -> HeldOut:
         If nothing is left that a ranking could find.
     """
     users, items, values, _ = held_out.align_to(ratings.user_ids, ratings.item_ids, ratings.shape)
-    known = (users >= 0) & (items >= 0) & (np.asarray(values) > 0)
-    known[known] = (ratings.user_counts[users[known]] > 0) & (ratings.item_counts[items[known]] > 0)
-    if not known.any():
+    known = users >= 0
+    known[known] = ratings.user_counts[users[known]] > 0
+    seen = ratings.csr(np.float32)
+    catalogue = Catalogue(ratings.item_counts, int(np.count_nonzero(ratings.user_counts)))
+    found = HeldOut.of_pairs(users[known], items[known], np.asarray(values)[known], catalogue)
+    if not len(found):
         raise ValueError(
-            "validation holds no interaction of positive strength between a known user and a known item; "
-            "expected some, from the same users and items as the training data"
+            "validation holds no interaction of positive strength of a known user; expected some, "
+            "of the same users as the training data"
         )
-    matrix = sparse.csr_array(
-        (np.asarray(values, np.float32)[known], (users[known], items[known])), shape=ratings.shape
-    )
-    matrix.sort_indices()
-    test = SparseView(
-        matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data, None
-    )
-    return HeldOut(ratings.csr(np.float32), test)
+    found.excluded = Exclusions(found.users, seen.indptr, seen.indices)
+    return found
 
 
 class RankingProblem:
@@ -170,11 +168,10 @@ class RankingProblem:
         """Return the metric of the held-out interactions, higher is better; NaN without them."""
         if self.held_out is None:
             return math.nan
-        user_factors, item_factors, _, item_bias = factors.trimmed()
         scores = ranking_scores(
-            user_factors,
-            item_factors,
-            item_bias,
+            factors.user,
+            factors.item,
+            factors.item_bias,
             self.held_out,
             (self.metric,),
             self.workers.n_threads,

@@ -154,7 +154,10 @@ def _add_fit(command: argparse.ArgumentParser, model: str) -> None:
         "--output", type=Path, default=Path("model.cymf"), help="model file (default: %(default)s)"
     )
     command.add_argument(
-        "--validation", type=Path, metavar="FILE", help="ratings to watch the error on"
+        "--validation",
+        type=Path,
+        metavar="FILE",
+        help="held-out ratings to watch the error, or the ranking, on",
     )
     _add_model(command, model)
     command.set_defaults(run=run_fit)
@@ -175,6 +178,13 @@ def _add_evaluate(command: argparse.ArgumentParser, model: str) -> None:
         help="model file and file of ratings; with --cross-validate, file of ratings alone",
     )
     add_file_flags(command)
+    command.add_argument(
+        "--metrics",
+        type=_listed,
+        metavar="NAME,…",
+        help="what to measure: rmse, mae, or rankings such as recall@20,ndcg@20 "
+        "(default: errors of models of ratings, recall@20 and ndcg@20 of the others)",
+    )
     command.add_argument(
         "--cross-validate", type=int, metavar="K", help="train and test on K folds of the ratings"
     )
@@ -220,7 +230,8 @@ def _add_recommend(command: argparse.ArgumentParser, model: str) -> None:
         "--unknown",
         choices=("fallback", "raise"),
         default="fallback",
-        help="items of highest bias for a user without ratings, or an error (default: %(default)s)",
+        help="for a user without ratings the items that are best or most popular on the whole, or an "
+        "error (default: %(default)s)",
     )
     command.add_argument(
         "--output", type=Path, metavar="FILE", help="write a .csv or .parquet file instead"
@@ -266,6 +277,10 @@ def _add_model(command: argparse.ArgumentParser, model: str) -> None:
         "--model", choices=ESTIMATORS, default="als", help="which solver (default: %(default)s)"
     )
     add_parameter_flags(command, model)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _nothing_to_check(arguments: argparse.Namespace, command: argparse.ArgumentParser) -> None:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 
 from cymf._base import MatrixFactorization
+from cymf._explain import Explanation, explain_implicit
+from cymf._growth import grow
+from cymf._implicit_fold_in import FoldIn, view_of
+from cymf._implicit_growth import solve_chosen, take_over
 from cymf._implicit_problem import ImplicitProblem
 from cymf._implicit_settings import Settings, validation_score
 from cymf._inputs import training_ratings
 from cymf._parallel import Workers, single_threaded_blas
+from cymf._queries import By
 from cymf._training import Iteration
+from cymf._validation import check_integer, check_threads
 
 __all__ = ["ImplicitALS"]
 
@@ -269,3 +276,165 @@ class ImplicitALS(MatrixFactorization):
                 )
             )
         return self
+
+    def partial_fit(
+        self, X: Any, y: Any = None, *, sample_weight: Any = None, n_iter: int = 1
+    ) -> Self:
+        """Take in new ratings, of known and of new users and items, by solving the rows that they touch.
+
+        The users in the new ratings are solved exactly from all their ratings, old and new; then, `n_iter` times, the
+        items in them and the users again. All other rows stay as they are. An unfitted model is fitted to the ratings.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            New ratings, as in `fit`. A cell that was rated before takes its new value.
+        n_iter : int, default 1
+            How often items and users are solved in turn; new users with new items want two or three.
+
+        Returns
+        -------
+        self
+            Its state is replaced at once; who reads it meanwhile sees the old one.
+
+        Raises
+        ------
+        ValueError, TypeError, DivergenceError
+            As in `fit`, and if the model keeps no ratings, of which exact solutions are made. The model is then what it
+            was.
+        """
+        n_iter = check_integer("n_iter", n_iter, 1)
+        old = self._state
+        if old is None:
+            return self.fit(X, y, sample_weight=sample_weight)
+        settings = Settings.of(self)
+        model = settings.model
+        if (old.n_factors, old.user_bias is not None) != (model.n_factors, model.use_bias):
+            raise ValueError(
+                f"the model was fitted with n_factors={old.n_factors} and "
+                f"use_bias={old.user_bias is not None}; expected the same parameters as then, or fit anew"
+            )
+        growth = grow(old, training_ratings(X, y, sample_weight))
+        if growth.all is None:
+            raise ValueError(
+                "the model keeps no training ratings, which exact solutions need; fit it with store_ratings=True"
+            )
+        users, items = (np.flatnonzero(c) for c in (growth.new.user_counts, growth.new.item_counts))
+        with Workers(settings.n_threads) as workers, single_threaded_blas():
+            problem = ImplicitProblem(growth.all, model, old.dtype, workers)
+            factors = problem.zeros()
+            take_over(old, factors)
+            loop = replace(settings, max_iter=n_iter, patience=None).loop(type(self).__name__, None)
+            solve_chosen(problem, factors, "user", users)
+
+            def step(iteration: int) -> bool:
+                solve_chosen(problem, factors, "item", items)
+                solve_chosen(problem, factors, "user", users)
+                return False
+
+            def measure() -> tuple[float, float]:
+                return problem.objective(
+                    factors
+                ) if settings.track_objective else math.nan, math.nan
+
+            loop.run(step, measure, factors)
+            history = {name: [*old.history[name], *values] for name, values in loop.history.items()}
+            self._publish(
+                problem.state(
+                    factors,
+                    history=history,
+                    n_iter=old.n_iter + loop.n_iter,
+                    stop_reason=loop.stop_reason,
+                    store_ratings=settings.store_ratings,
+                )
+            )
+        return self
+
+    def user_factors_for(
+        self, ratings: Any, strengths: Any = None, *, by: By = "id", return_bias: bool = False
+    ) -> Any:
+        """Return factors of users as if they had these ratings and no others: the exact solution, items fixed.
+
+        Parameters
+        ----------
+        ratings : Ratings, sparse matrix, dense array with NaN, or table; or array-like of shape (n_items,)
+            The users' ratings, one row a user; or the items of a single user. Items that the model does not know are
+            passed over.
+        strengths : array-like of shape (n_items,), optional
+            Strengths f of a single user's items; 1 each by default.
+        by : {"id", "index"}, default "id"
+            Whether a single user's items are ids or row numbers.
+        return_bias : bool, default False
+            Whether to return the users' biases as well.
+
+        Returns
+        -------
+        factors : ndarray of shape (n_users, n_factors), or (n_factors,) for a single user
+            In the order of the ratings' rows. A user without known items has zeros.
+        bias : ndarray of shape (n_users,), or float
+            Only with ``return_bias=True``; zero in a model without biases.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the ratings are not what they should be.
+        NotFittedError
+            If `fit` has not been called.
+
+        Notes
+        -----
+        Of a user from training, this is the row that `fit` ended with, if it solved rows exactly. The first call
+        prepares the items, in time and memory like a half-sweep's; their factors are not changed.
+        """
+        return self._fold_in("user", ratings, strengths, by, return_bias)
+
+    def item_factors_for(
+        self, ratings: Any, strengths: Any = None, *, by: By = "id", return_bias: bool = False
+    ) -> Any:
+        """Return factors of items as if they had these ratings and no others: the exact solution, users fixed.
+
+        Parameters, answers and errors are those of `user_factors_for`, with items for users: columns of `ratings` are
+        the items, or `ratings` are the users of a single item. An item's unobserved weight is that of its popularity.
+        """
+        return self._fold_in("item", ratings, strengths, by, return_bias)
+
+    def explain(self, user: Any, item: Any, *, by: By = "id") -> Explanation:
+        """Return which of a user's ratings made the prediction for an item.
+
+        A user's row solves a linear system whose right-hand side is a sum over the user's ratings, so that a prediction
+        is a sum over them as well (Hu, Koren and Volinsky 2008, section 5).
+
+        Parameters
+        ----------
+        user, item : id
+            One user and one item, both with training ratings.
+        by : {"id", "index"}, default "id"
+            Whether `user` and `item`, and the items returned, are ids or row numbers.
+
+        Returns
+        -------
+        Explanation
+            ``(score, items, contributions, base)``: the items that the user rated, the largest contribution first, and
+            what each adds to the score; ``base`` is the rest, 0 in a model without biases.
+
+        Raises
+        ------
+        ValueError
+            If the model keeps no training ratings.
+        UnknownIdError
+            If the user or the item has none.
+        NotFittedError
+            If `fit` has not been called.
+        """
+        return explain_implicit(self._fitted(), self, user, item, by)
+
+    def _fold_in(self, which: str, ratings: Any, strengths: Any, by: By, return_bias: bool) -> Any:
+        state = self._fitted()
+        fold_in = FoldIn.of(state, self, which)
+        view, single = view_of(ratings, strengths, state, which, by)
+        n_threads = 1 if single else check_threads(self.n_threads)
+        factors, bias = fold_in.solve(fold_in.side(view), n_threads)
+        if not return_bias:
+            return factors[0] if single else factors
+        bias = np.zeros(len(factors), state.dtype) if bias is None else bias
+        return (factors[0], float(bias[0])) if single else (factors, bias)

@@ -354,3 +354,39 @@ def test_module_and_closed_pipe(model_file):
         errors = process.stderr.read().decode()
     assert process.returncode == 0
     assert "Error" not in errors
+
+
+@pytest.mark.parametrize("model", ["implicit-als", "bpr", "popularity"])
+def test_models_of_rankings(files, tmp_path, capsys, model):
+    path = tmp_path / "ranks.cymf"
+    command = ["fit", files / "train.csv", "--model", model, "--output", path, "--quiet"]
+    if model != "popularity":
+        command += ["--n-factors", 4, "--max-iter", 3, "--validation", files / "test.csv"]
+    assert run(*command) == 0
+    if model != "popularity":
+        assert "validation ndcg@10 0." in capsys.readouterr().out
+    capsys.readouterr()
+    assert run("evaluate", path, files / "test.csv", "--json", "--metrics", "map@5,auc") == 0
+    measured = json.loads(capsys.readouterr().out)
+    test = cymf.Ratings.from_file(files / "test.csv")
+    report = cymf.evaluation.evaluate_ranking(cymf.load(path), test, metrics=("map@5", "auc"))
+    assert {name: measured[name] for name in report} == dict(report)
+    assert run("evaluate", path, files / "test.csv", "--quiet") == 0
+    assert capsys.readouterr().out.split()[:2] == ["recall@20", "ndcg@20"]
+    assert run("recommend", path, "--users", "user-01", "-n", 2, "--quiet") == 0
+
+
+def test_cross_validation_of_rankings(files, capsys):
+    command = ["evaluate", files / "train.csv", "--cross-validate", 2, "--model", "popularity"]
+    assert run(*command, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert set(document["mean"]) == {"recall@20", "ndcg@20", "fit_seconds"}
+    assert run("evaluate", files / "train.csv", "--cross-validate", 2, "--metrics", "none@3") == 1
+
+
+def test_events_without_ratings(tmp_path, capsys):
+    path = tmp_path / "clicks.csv"
+    path.write_text("user,item\na,1\nb,2\na,1\nb,1\n")
+    options = ["--columns", "user,item", "--duplicates", "sum", "--model", "popularity"]
+    assert run("fit", path, *options, "--output", tmp_path / "m.cymf", "--json", "--quiet") == 0
+    assert json.loads(capsys.readouterr().out)["ratings"]["n_ratings"] == 3

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reference_metrics import area_under_curve, list_metric, ranked
 from sklearn.metrics import average_precision_score, ndcg_score, roc_auc_score
 
-from cymf import _ranking_metrics
+from cymf import _areas_under_curve, _ranking_metrics
 from cymf._kernels import available_levels, load_level
 from cymf._ranking_metrics import HeldOut, as_metrics, ranking_scores
 from cymf._sparse_view import SparseView
@@ -27,7 +27,8 @@ KINDS = (
 @pytest.fixture(params=available_levels(), autouse=True, scope="module")
 def level(request):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_ranking_metrics, "top_n_kernels", load_level(request.param, "top_n"))
+        for module in (_areas_under_curve, _ranking_metrics):
+            patch.setattr(module, "top_n_kernels", load_level(request.param, "top_n"))
         yield
 
 
@@ -135,6 +136,36 @@ def test_metrics_are_those_of_scikit_learn():
         }
         for name, value in expected.items():
             assert found[name][position] == pytest.approx(value, rel=1e-10), name
+
+
+@pytest.mark.filterwarnings("ignore")  # of the other library
+def test_metrics_are_those_of_ranx():
+    ranx = pytest.importorskip("ranx", reason="ranx is not installed")
+    train, test, values, users, items = random_problem()
+    held_out = HeldOut(view(train), view(test, values))
+    theirs = {
+        "recall@20": "recall@20",
+        "precision@10": "precision@10",
+        "hit_rate@5": "hit_rate@5",
+        "mrr@20": "mrr@20",
+        "graded_ndcg@10": "ndcg@10",
+        "map@400": "map",
+    }
+    _, found = _ranking_metrics.measure_factors(
+        users, held_out.users, items, None, held_out, as_metrics(theirs), 1
+    )
+    scores = users @ items.T
+    relevant = {
+        str(u): {str(j): int(values[u, j]) for j in np.flatnonzero(test[u])} for u in held_out.users
+    }
+    listed = {
+        str(u): {str(j): scores[u, j] for j in np.flatnonzero(~train[u])} for u in held_out.users
+    }
+    for name, their_name in theirs.items():
+        run = ranx.Run(listed)
+        ranx.evaluate(ranx.Qrels(relevant), run, their_name)
+        expected = [run.scores[their_name][str(u)] for u in held_out.users]
+        np.testing.assert_allclose(found[name], expected, rtol=1e-12, err_msg=name)
 
 
 def test_the_area_counts_ties_as_scikit_learn_does():

@@ -7,7 +7,7 @@ An adapter module has
     train           class; train(data, peer, n_factors, n_threads) converts the data to what the library wants, then
         .fit(n_iter)                trains from the start; only this is timed
         .predict(users, items)      predicts pairs of row numbers by the last fit; or, for implicit feedback,
-        .factors()                  returns the last fit's user and item factors
+        .factors()                  returns the last fit's user and item factors, biases as further factors
 
 and may have `build(environment)`, called once after installation, and VARIABLES, environment variables of its process.
 The libraries themselves are imported inside `train`, because the runner reads these modules too.
@@ -31,6 +31,7 @@ MODULES = (
     "spark",
     "implicit",
     "irspack",
+    "buffalo",
 )
 
 
@@ -43,8 +44,8 @@ class Peer:
     label : str
         What tables say.
     family : str
-        "ALS", "ALS, CG" or "SGD": which of cymf's solvers it is compared with; "implicit": runs on implicit
-        feedback only.
+        Which of cymf's solvers it is compared with: "ALS", "ALS, CG", "SGD"; or on implicit feedback "iALS",
+        "iALS, CG", "iALS++", "BPR".
     settings : dict
         What its adapter hands to the library, beside sizes.
     sweep : (str, tuple of float)
@@ -61,6 +62,11 @@ class Peer:
     sweep: tuple[str, tuple[float, ...]] = ("", ())
     quick: bool = False
     note: str = ""
+
+    @property
+    def implicit(self) -> bool:
+        """Whether it trains on implicit feedback."""
+        return self.family.startswith("iALS") or self.family == "BPR"
 
 
 def all_peers() -> dict[str, tuple[str, Peer]]:

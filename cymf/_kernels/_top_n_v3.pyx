@@ -1,5 +1,5 @@
 # The kernels of top-N search and ranking metrics, compiled for AVX2 and FMA. The bodies are in the .pxi files; the flags in setup.py.
 
 include "micro_kernels.pxi"
-include "top_n.pxi"
 include "ranking_metrics.pxi"
+include "top_n.pxi"

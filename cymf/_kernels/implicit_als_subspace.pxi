@@ -58,7 +58,7 @@ cdef int implicit_blocks_row(
                     cymf_prefetch_row(fixed + indices[t + IMPLICIT_AHEAD] * width + start, size * sizeof(real))
                 g = fixed + indices[t] * width + start
                 if sign * weights[t] > 0:
-                    root = <real>sqrt(<double>(sign * weights[t]))
+                    root = square_root(<real>sign * weights[t])
                     scaled_copy(rows + held * size, root, g, size)
                     targets[2 * held] = (pulls[t] - weights[t] * products[t]) / root
                     held += 1
@@ -72,7 +72,7 @@ cdef int implicit_blocks_row(
             axpy(gram, <real>-1, negative, n_rows * size)
         for f in range(n_rows):
             gram[f * size + f] += <real>(base * eigenvalues[start + f] + reg)
-            if start + f >= n_factors or reg == 0 and gram[f * size + f] == 0:
+            if start + f >= n_factors:
                 gram[f * size + f] = 1
         tolerance = <real>(16 * size * (1.2e-7 if sizeof(real) == 4 else 2.3e-16))
         if cholesky(gram, right, 1, n_rows, size, inverse_diagonal, tolerance) >= 0:

@@ -3,7 +3,7 @@
 cdef Py_ssize_t implicit_scratch(Py_ssize_t n_factors, Py_ssize_t width) noexcept nogil:
     cdef Py_ssize_t n_rows = (n_factors + 3) // 4 * 4
     cdef Py_ssize_t primal = 2 * n_rows * width + 2 * width + n_rows + IMPLICIT_BATCH * (width + 2)
-    cdef Py_ssize_t dual = 2 * n_rows * width + 3 * width + n_rows
+    cdef Py_ssize_t dual = 2 * n_rows * width + 5 * width + n_rows
     return max(primal, dual) + 5 * width + CG_GATHERED * width
 
 
@@ -23,7 +23,7 @@ def implicit_half_sweep(
     const real[:, ::1] fixed,       # IN  (m, width)
     const real[::1] offset,         # IN  (m,) o, or empty
     const real[::1] constant,       # IN  (width,) t, or empty
-    const real[:, ::1] gram,        # IN  (1, width) eigenvalues of G in whose basis all factors are; or G, (n_rows, width)
+    const real[::1] eigenvalues,    # IN  (width,) of G, in whose basis all factors are
     const real[::1] mean_squares,   # IN  (width,) m
     Py_ssize_t n_factors,           # IN  q
     int method,                     # IN  SOLVE_EXACTLY, SOLVE_BY_CG, SOLVE_BY_BLOCKS
@@ -34,17 +34,16 @@ def implicit_half_sweep(
     int8_t[::1] status,             # OUT (rows,)
     real[::1] scratch,              # SCRATCH of this worker
 ):
-    """One worker's share of a half-sweep. Rows without observed cells become zero. Inexact methods want a diagonal G."""
+    """One worker's share of a half-sweep. Rows without observed cells become zero."""
     cdef const real* base_pointer = &base_fixed[0] if base_fixed.shape[0] else NULL
     cdef const real* offset_pointer = &offset[0] if offset.shape[0] else NULL
     cdef const real* constant_pointer = &constant[0] if constant.shape[0] else NULL
-    cdef bint diagonal = gram.shape[0] == 1
     cdef Py_ssize_t width = fixed.shape[1], chunk, n_chunks = chunks.shape[0] - 1, i, n, begin, longest
     cdef real* work = &scratch[0]
     cdef real* weights = work + implicit_scratch(n_factors, width)
     cdef real* pulls
     cdef real* products
-    cdef real least
+    cdef real least, largest
     longest = (scratch.shape[0] - implicit_scratch(n_factors, width)) // 3
     pulls = weights + longest
     products = pulls + longest
@@ -61,22 +60,22 @@ def implicit_half_sweep(
                     memset(&solved[i, 0], 0, width * sizeof(real))
                     continue
                 least = observed_cells(n, &indices[begin], &confidence[begin], base_row[i], base_pointer, replaces,
-                                       offset_pointer, weights, pulls)
-                if diagonal and least >= 0 and dual_is_cheaper(n, n_factors, method, setting):
-                    status[i] = implicit_solve_dual(n, &indices[begin], weights, pulls, &fixed[0, 0], n_factors, width,
-                                                    &gram[0, 0], constant_pointer, base_row[i], reg[i], &solved[i, 0],
+                                       offset_pointer, weights, pulls, &largest)
+                if least >= 0 and dual_is_cheaper(n, n_factors, method, setting):
+                    status[i] = implicit_solve_dual(n, &indices[begin], weights, pulls, least, &fixed[0, 0], n_factors, width,
+                                                    &eigenvalues[0], constant_pointer, base_row[i], reg[i], &solved[i, 0],
                                                     work)
                 elif method == SOLVE_EXACTLY:
-                    status[i] = implicit_solve_primal(n, &indices[begin], weights, pulls, least, &fixed[0, 0], n_factors,
-                                                      width, &gram[0, 0], diagonal, constant_pointer, base_row[i], reg[i],
+                    status[i] = implicit_solve_primal(n, &indices[begin], weights, pulls, least, largest, &fixed[0, 0],
+                                                      n_factors, width, &eigenvalues[0], constant_pointer, base_row[i], reg[i],
                                                       &solved[i, 0], work)
                 elif method == SOLVE_BY_CG:
                     status[i] = implicit_cg_row(n, &indices[begin], weights, pulls, &fixed[0, 0], &mean_squares[0],
-                                                setting, width, &gram[0, 0], constant_pointer, base_row[i], reg[i],
+                                                setting, width, &eigenvalues[0], constant_pointer, base_row[i], reg[i],
                                                 &solved[i, 0], work)
                 else:
                     status[i] = implicit_blocks_row(n, &indices[begin], weights, pulls, least, &fixed[0, 0], setting,
-                                                    n_factors, width, &gram[0, 0], constant_pointer, base_row[i], reg[i],
+                                                    n_factors, width, &eigenvalues[0], constant_pointer, base_row[i], reg[i],
                                                     &solved[i, 0], products, work)
 
 
