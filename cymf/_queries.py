@@ -136,6 +136,10 @@ def rows_of(
 
 def row_of(value: Any, axis: Axis, by: By) -> int:
     """Return the row number of a single id or row number with training ratings, the quick way; -1 for anything else."""
+    if isinstance(value, np.integer):
+        value = int(value)
+    if by not in ("id", "index"):
+        return -1
     if axis.ids is None or by == "index":
         if type(value) is not int or not 0 <= value < len(axis.counts):
             return -1

@@ -108,6 +108,7 @@ class Recommender(Fitted):
         """
         state = self._fitted()
         n = check_integer("n", n, 1)
+        check_choice("unknown", unknown, ("fallback", "raise"))
         if seen is not None and not exclude_seen:
             raise ValueError("seen is given with exclude_seen=False; expected one or the other")
         if seen is None and candidates is None and filter is None:

@@ -7,6 +7,7 @@ bound is a maximum of straight lines, a convex function of x, so that between tw
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
@@ -204,6 +205,16 @@ class ServingIndex(NamedTuple):
 
 _indexes: WeakKeyDictionary[FittedState, dict[Purpose, ServingIndex]] = WeakKeyDictionary()
 _building = threading.Lock()
+
+
+def _release() -> None:
+    """In a child of fork nobody is building, whoever was in the parent."""
+    global _building
+    _building = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_release)
 
 
 def serving_index(state: FittedState, purpose: Purpose) -> ServingIndex:

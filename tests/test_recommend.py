@@ -163,7 +163,7 @@ def test_one_user_is_answered_as_among_others(ids, bias):
     for options in ({}, {"exclude_seen": False}):
         items, scores = model.recommend(users, 4, **options)
         for k, user in enumerate(users):
-            one = model.recommend(user, 4, **options)
+            one = model.recommend(user if k else np.asarray(user)[()], 4, **options)
             np.testing.assert_array_equal(one[0], items[k])
             np.testing.assert_array_equal(one[1], scores[k])
             assert one[1].dtype == np.float32
@@ -296,6 +296,8 @@ def test_seen_ratings_are_matched_by_id(by):
         ({"seen": np.zeros((6, 8))}, TypeError, "seen is a ndarray"),
         ({"seen": sp.csr_array((6, 8)), "exclude_seen": False}, ValueError, "one or the other"),
         ({"n": 0}, ValueError, "n=0 is too small"),
+        ({"by": "name"}, ValueError, "by='name' is unknown"),
+        ({"unknown": "guess"}, ValueError, "unknown='guess' is unknown"),
         ({"n": 2.5}, TypeError, r"n=2\.5 is a float"),
     ],
 )
