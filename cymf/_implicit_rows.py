@@ -22,7 +22,9 @@ from cymf._parallel import Workers
 __all__ = ["FixedSide", "ImplicitRows", "Method", "rotate", "scratch_of"]
 
 _ROTATED_BLOCK = 2048  # rows
-_NO_DIRECTION = 1e30  # the eigenvalue of padding and of directions without rows: nothing moves there
+_NO_DIRECTION = (
+    1e30  # the eigenvalue of padding and of directions without rows: nothing moves there
+)
 
 
 class Method:

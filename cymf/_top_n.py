@@ -1,7 +1,7 @@
 """The best n targets for each query, exactly: the one door to the compiled search.
 
-All ways through it give the same answers to the bit (``_kernels/top_n.pxi`` says why), so which one is taken is a question
-of time alone: a few queries or short lists are scored target by target, many queries go through a `ServingIndex`.
+All ways through it give the same answers to the bit (``_kernels/top_n.pxi`` says why), so which one is taken is a
+question of time alone: a few queries or short lists are scored target by target, many go through a `ServingIndex`.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class ContrastiveMF(MatrixFactorization):
     >>> import cymf
     >>> from scipy.sparse import csr_array
     >>> taken = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]])
-    >>> model = cymf.ContrastiveMF(n_factors=4).fit(csr_array(taken))
+    >>> model = cymf.ContrastiveMF(n_factors=4, temperature=0.3, max_iter=100).fit(csr_array(taken))
     >>> items, cosines = model.recommend([2, 4], n=1)
     >>> items.ravel().tolist()
     [0, 2]

@@ -12,6 +12,7 @@
 #define EXP_MANTISSA 23
 #define EXP_SHIFTER 12582912.0f /* 1.5 2^23: adding it rounds to whole numbers */
 #define EXP_LEAST -87.0f
+#define EXP_LOG2_E 1.44269504088896341f
 #define EXP_LN2_HIGH 0.693359375f
 #define EXP_LN2_LOW -2.12194440e-4f
 #define EXP_TERMS 7
@@ -22,6 +23,7 @@
 #undef EXP_MANTISSA
 #undef EXP_SHIFTER
 #undef EXP_LEAST
+#undef EXP_LOG2_E
 #undef EXP_LN2_HIGH
 #undef EXP_LN2_LOW
 #undef EXP_TERMS
@@ -32,6 +34,7 @@
 #define EXP_MANTISSA 52
 #define EXP_SHIFTER 6755399441055744.0 /* 1.5 2^52 */
 #define EXP_LEAST -708.0
+#define EXP_LOG2_E 1.44269504088896341
 #define EXP_LN2_HIGH 0.693145751953125
 #define EXP_LN2_LOW 1.42860682030941723212e-6
 #define EXP_TERMS 13
@@ -42,6 +45,7 @@
 #undef EXP_MANTISSA
 #undef EXP_SHIFTER
 #undef EXP_LEAST
+#undef EXP_LOG2_E
 #undef EXP_LN2_HIGH
 #undef EXP_LN2_LOW
 #undef EXP_TERMS

@@ -17,12 +17,16 @@ cdef enum:
 cdef enum:
     POOL_CHUNK = 64         # negatives whose rows and gradients stay in the L1 cache
 
+from libc.math cimport INFINITY
+
 cdef extern from "ranking_contrast.h" nogil:
     enum: CONTRAST_BATCH
     float exponential_f32(float x)
     double exponential_f64(double x)
     void product_f32(int add, float* G, Py_ssize_t ldg, Py_ssize_t rows, Py_ssize_t columns, const float* A, Py_ssize_t row_stride, Py_ssize_t sample_stride, const float* B, Py_ssize_t ldb, Py_ssize_t samples)
     void product_f64(int add, double* G, Py_ssize_t ldg, Py_ssize_t rows, Py_ssize_t columns, const double* A, Py_ssize_t row_stride, Py_ssize_t sample_stride, const double* B, Py_ssize_t ldb, Py_ssize_t samples)
+    void exponentials_of_f32(float* out, const float* x)
+    void exponentials_of_f64(double* out, const double* x)
     void softmax_weights_f32(float* scores, float* sums, Py_ssize_t n, float inverse_temperature)
     void softmax_weights_f64(double* scores, double* sums, Py_ssize_t n, double inverse_temperature)
     void margin_weights_f32(float* scores, float* sums, const float* scale, Py_ssize_t n, float margin)
@@ -166,7 +170,7 @@ cdef double contrast_batch(
                 if place < 0:
                     place += pool.n_items
                 if place < pool.size:
-                    scores[place * CONTRAST_BATCH + b] = -3  # below every cosine
+                    scores[place * CONTRAST_BATCH + b] = <real>-INFINITY
                     size -= 1
         if loss == LOSS_MARGIN and size > 0:
             scale[b] *= weight / <real>size
@@ -286,3 +290,19 @@ def contrast_epoch(
                 cymf_publish(&diverged[0], 1)
                 break
             end_block(&grid)
+
+
+def contrast_exponentials(
+    const real[::1] x,                  # IN  (n,) not positive, n a multiple of CONTRAST_BATCH
+    real[::1] by_vectors,               # OUT (n,) e^x
+    real[::1] one_by_one,               # OUT (n,)
+):
+    """The exponentials of softmax, for tests."""
+    cdef Py_ssize_t s
+    for s in range(x.shape[0]):
+        one_by_one[s] = exponential(x[s])
+    for s in range(0, x.shape[0], CONTRAST_BATCH):
+        if real is float:
+            exponentials_of_f32(&by_vectors[s], &x[s])
+        else:
+            exponentials_of_f64(&by_vectors[s], &x[s])

@@ -54,42 +54,64 @@ CYMF_FUNCTION void NAME(product)(const int add, REAL *G, ptrdiff_t ldg, ptrdiff_
   }
 }
 
-/* e^x for x <= 0, below 2 ulp; 0 below the least normal number. Plain arithmetic without branches, so that loops over it
- * are vectorized: x = n ln 2 + r, e^r by its Taylor series, n added to the exponent. */
+/* e^x for x <= 0, 0 below the least normal number: x = n ln 2 + r, e^r by its Taylor series, n added to the exponent. */
 CYMF_INLINE REAL NAME(exponential)(REAL x) {
-  const REAL bounded = x < EXP_LEAST ? EXP_LEAST : x;
-  const REAL shifted = bounded * (REAL)1.44269504088896340736 + EXP_SHIFTER;
-  const REAL n = shifted - EXP_SHIFTER;
-  const REAL r = (bounded - n * EXP_LN2_HIGH) - n * EXP_LN2_LOW;
+  if (x < EXP_LEAST) return 0;
+  const REAL shifted = x * EXP_LOG2_E + EXP_SHIFTER, n = shifted - EXP_SHIFTER;
+  const REAL r = (x - n * EXP_LN2_HIGH) - n * EXP_LN2_LOW;
   REAL p = 1;
-  CYMF_UNROLL
   for (int t = EXP_TERMS; t > 0; --t) p = 1 + p * (r * ((REAL)1 / (REAL)t));
   EXP_BITS exponent, bits;
   memcpy(&exponent, &shifted, sizeof exponent);
   memcpy(&bits, &p, sizeof bits);
-  bits += (EXP_BITS)(exponent << EXP_MANTISSA);
+  bits += exponent << EXP_MANTISSA;
   memcpy(&p, &bits, sizeof p);
-  return x < EXP_LEAST ? 0 : p;
+  return p;
 }
 
-/* scores (n, CONTRAST_BATCH) <- e^((score - 1) / temperature), 0 where masked; sums (CONTRAST_BATCH) += columns, in order */
+/* The same for a vector of numbers. */
+#if CYMF_VECTOR_EXTENSIONS
+CYMF_INLINE VEC NAME(exponentials)(VEC x) {
+  typedef EXP_BITS mask __attribute__((vector_size(CYMF_VECTOR_BYTES)));
+  const VEC least = NAME(splat)(EXP_LEAST);
+  const mask low = (mask)(x < least);
+  x = (VEC)(((mask)x & ~low) | ((mask)least & low));
+  const VEC shifted = x * EXP_LOG2_E + EXP_SHIFTER, n = shifted - EXP_SHIFTER;
+  const VEC r = (x - n * EXP_LN2_HIGH) - n * EXP_LN2_LOW;
+  VEC p = NAME(splat)(1);
+  CYMF_UNROLL
+  for (int t = EXP_TERMS; t > 0; --t) p = 1 + p * (r * ((REAL)1 / (REAL)t));
+  return (VEC)(((mask)p + ((mask)shifted << EXP_MANTISSA)) & ~low);
+}
+#else
+CYMF_INLINE VEC NAME(exponentials)(VEC x) {
+  for (int l = 0; l < LANES; ++l) x.lane[l] = NAME(exponential)(x.lane[l]);
+  return x;
+}
+#endif
+
+CYMF_FUNCTION void NAME(exponentials_of)(REAL *out, const REAL *x) {
+  for (int b = 0; b < CONTRAST_BATCH; b += LANES) NAME(store)(out + b, NAME(exponentials)(NAME(load)(x + b)));
+}
+
+/* scores (n, CONTRAST_BATCH) <- e^((score - 1) / temperature), 0 where masked by -infinity; sums (CONTRAST_BATCH) += them */
 CYMF_FUNCTION void NAME(softmax_weights)(REAL *scores, REAL *sums, ptrdiff_t n, REAL inverse_temperature) {
-  for (ptrdiff_t r = 0; r < n; ++r, scores += CONTRAST_BATCH) {
-    for (int b = 0; b < CONTRAST_BATCH; ++b) {
-      const REAL e = NAME(exponential)((scores[b] - 1) * inverse_temperature);
-      scores[b] = scores[b] < -2 ? 0 : e;
+  const VEC inverse = NAME(splat)(inverse_temperature), shift = NAME(splat)(-inverse_temperature);
+  for (ptrdiff_t r = 0; r < n; ++r, scores += CONTRAST_BATCH)
+    for (int b = 0; b < CONTRAST_BATCH; b += LANES) {
+      const VEC e = NAME(exponentials)(NAME(fma)(inverse, NAME(load)(scores + b), shift));
+      NAME(store)(scores + b, e);
+      NAME(store)(sums + b, NAME(add)(NAME(load)(sums + b), e));
     }
-    for (int b = 0; b < CONTRAST_BATCH; ++b) sums[b] += scores[b];
-  }
 }
 
 /* scores (n, CONTRAST_BATCH) <- scale[b] where above the margin, else 0; sums (CONTRAST_BATCH) += scale[b] (score - margin) */
 CYMF_FUNCTION void NAME(margin_weights)(REAL *scores, REAL *sums, const REAL *scale, ptrdiff_t n, REAL margin) {
   for (ptrdiff_t r = 0; r < n; ++r, scores += CONTRAST_BATCH)
     for (int b = 0; b < CONTRAST_BATCH; ++b) {
-      const REAL over = scores[b] - margin, weight = over > 0 ? scale[b] : 0;
-      sums[b] += weight * over;
-      scores[b] = weight;
+      const REAL above = scores[b] > margin ? scores[b] - margin : 0;
+      sums[b] += scale[b] * above;
+      scores[b] = above > 0 ? scale[b] : 0;
     }
 }
 

@@ -6,7 +6,7 @@
 # alike, so that over the epochs every item meets every other equally often; within an epoch a positive is compared with
 # the items of one stripe. Random numbers are SplitMix64 (Steele, Lea and Flood 2014) from a key of seed, epoch and block.
 
-from libc.math cimport exp, log
+from libc.math cimport exp, log, sqrt
 from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum:
