@@ -64,9 +64,7 @@ class Method:
         return float(n_unknowns * each)
 
 
-def scratch_of(
-    width: int, longest: int, dtype: np.dtype[Any], n_threads: int
-) -> list[np.ndarray]:
+def scratch_of(width: int, longest: int, dtype: np.dtype[Any], n_threads: int) -> list[np.ndarray]:
     """Return every worker's scratch."""
     size = implicit_kernels.implicit_scratch_size(width, longest)
     return [aligned_zeros(size, dtype) for _ in range(n_threads)]
