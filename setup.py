@@ -80,7 +80,11 @@ MODULES = {
 
 
 class BuildWithLevels(build_ext):
-    """Adds the flags of the compiler at hand."""
+    """Adds the flags of the compiler at hand, and compiles as many modules at a time as there are processors."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
 
     def build_extension(self, ext: Extension) -> None:
         kind = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
@@ -100,7 +104,9 @@ def extension(module: str) -> Extension:
 
 setup(
     ext_modules=cythonize(
-        [extension(module) for module in MODULES], compiler_directives=DIRECTIVES
+        [extension(module) for module in MODULES],
+        compiler_directives=DIRECTIVES,
+        nthreads=(os.cpu_count() or 1) if sys.platform.startswith("linux") else 0,
     ),
     cmdclass={"build_ext": BuildWithLevels},
 )

@@ -115,12 +115,15 @@ def _is_own(result: Measurement) -> bool:
     return result.key.startswith("cymf-")
 
 
-def _verdict(theirs: float, ours: float) -> str:
-    """Return how many times earlier cymf is there, in words that leave no doubt who is first."""
+def _verdict(theirs: float, ours: float, *, complete: bool = True) -> str:
+    """Return how many times earlier cymf is there, in words that leave no doubt who is first.
+
+    What a library reaches is not known if its curve is not complete.
+    """
     if not math.isfinite(ours):
-        return "**cymf does not get there**" if math.isfinite(theirs) else ""
+        return "**cymf did not get there**" if math.isfinite(theirs) else ""
     if not math.isfinite(theirs):
-        return "only cymf gets there"
+        return "only cymf got there" if complete else "not known"
     ratio = theirs / ours
     return f"ahead {_shown(ratio)} ×" if ratio >= 1 else f"**behind** {_shown(1 / ratio)} ×"
 
@@ -169,19 +172,18 @@ def quality_table(
         first_text, first_seconds = _first_there(ours, lambda r, best=best: r.seconds_to(best))
         # a curve that was cut off does not tell the library's best, which takes longer still
         verdict = _verdict(to_best, kind_seconds) if result.curve_complete else "not known"
+        common = _verdict(to_target, common_seconds, complete=result.curve_complete)
         lines.append(
             f"{head}| {kind_text} | {verdict if same_kind else ''} | {first_text} "
             f"| {_verdict(to_best, first_seconds)} "
-            f"| {_shown(to_target)} | {common_text} | {_verdict(to_target, common_seconds)} |"
+            f"| {_shown(to_target)} | {common_text} | {common} |"
         )
     return "\n".join(lines)
 
 
 def objective_table(results: list[Measurement]) -> str:
     """Return the table of time to the objective over all cells, which all libraries here minimize."""
-    measured = [
-        r for r in results if not r.error and any(math.isfinite(p.objective) for p in r.curve)
-    ]
+    measured = [r for r in results if not r.error and r.curve and r.peer.family.startswith("iALS")]
     least = min((p.objective for r in measured for p in r.curve), default=math.nan)
     own = [r for r in measured if _is_own(r)]
     shares = 0.02, 0.005, 0.001
@@ -198,7 +200,11 @@ def objective_table(results: list[Measurement]) -> str:
             text, ours = _first_there(own, lambda r, limit=limit: r.seconds_to_objective(limit))
             cells += [
                 _shown(theirs),
-                *(["", ""] if _is_own(result) else [text, _verdict(theirs, ours)]),
+                *(
+                    ["", ""]
+                    if _is_own(result)
+                    else [text, _verdict(theirs, ours, complete=result.curve_complete)]
+                ),
             ]
         reached = min(point.objective for point in result.curve) / least
         lines.append(f"| {result.peer.label} | {reached:.5f} | {' | '.join(cells)} |")

@@ -14,6 +14,7 @@ from cymf._version import __version__
 from cymf.als import ALS
 from cymf.baselines import Popularity, Random
 from cymf.bpr import BPR
+from cymf.contrastive_mf import ContrastiveMF
 from cymf.gradient_descent import GradientDescent
 from cymf.implicit_als import ImplicitALS
 from cymf.logistic_mf import LogisticMF
@@ -26,6 +27,7 @@ __all__ = [
     "ALS",
     "BPR",
     "SGD",
+    "ContrastiveMF",
     "GradientDescent",
     "LogisticMF",
     "Popularity",

@@ -16,6 +16,7 @@ from typing import Any
 
 __all__ = [
     "ESTIMATORS",
+    "RATING_MODELS",
     "add_parameter_flags",
     "estimator_class",
     "flag_owners",
@@ -30,9 +31,12 @@ ESTIMATORS: Mapping[str, str] = {
     "gd": "GradientDescent",
     "implicit-als": "ImplicitALS",
     "bpr": "BPR",
+    "logistic-mf": "LogisticMF",
+    "contrastive-mf": "ContrastiveMF",
+    "spectral-mf": "SpectralMF",
     "popularity": "Popularity",
 }
-_OF_RATINGS = frozenset({"ALS", "SGD", "GradientDescent"})
+RATING_MODELS = ("als", "sgd", "gd")  # the others are for rankings
 _SHOWN_BY_THE_COMMAND_LINE = frozenset({"verbose"})  # progress: see --quiet
 _DESTINATION = "parameter_"
 
@@ -46,7 +50,7 @@ def estimator_class(model: str) -> type[Any]:
 
 def ranks(model: object) -> bool:
     """Whether a model is for rankings, rather than for predicted ratings."""
-    return type(model).__name__ not in _OF_RATINGS
+    return type(model).__name__ not in {ESTIMATORS[name] for name in RATING_MODELS}
 
 
 def parameters_of(model: str) -> dict[str, inspect.Parameter]:

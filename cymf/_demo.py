@@ -12,7 +12,7 @@ import numpy as np
 
 import cymf
 from cymf._cli_console import Console, table
-from cymf._cli_parameters import ESTIMATORS, estimator_class
+from cymf._cli_parameters import RATING_MODELS, estimator_class
 from cymf._demo_catalogue import make_catalogue
 from cymf._movielens import load_movielens
 from cymf.evaluation import kfold, mae, random_split, rmse
@@ -70,7 +70,7 @@ def run_demo(arguments: argparse.Namespace, console: Console) -> int:
     console.say(f"Split  {films.split}: {films.train.nnz:,} train, {films.test.nnz:,} held out")
     console.say()
 
-    outcomes = [_train(name, films, console) for name in ESTIMATORS]
+    outcomes = [_train(name, films, console) for name in RATING_MODELS]
     console.say(_error_table(outcomes, films))
     console.say(films.reference_note)
     console.say()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -10,12 +11,12 @@ import numpy as np
 __all__ = ["Factors", "aligned_zeros", "predicted_change"]
 
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector
-_BLOCK_ROWS = 4096
+_BLOCK_ROWS = 1024
 
 
 def aligned_zeros(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     """Return zeros whose first element starts a cache line."""
-    n_bytes = int(np.prod(shape)) * dtype.itemsize
+    n_bytes = (shape if isinstance(shape, int) else math.prod(shape)) * dtype.itemsize
     raw = np.zeros(n_bytes + _ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % _ALIGNMENT
     return raw[start : start + n_bytes].view(dtype).reshape(shape)
@@ -56,12 +57,13 @@ class Factors:
 
     def _view(self, flat: np.ndarray) -> None:
         n_users, n_items = self._shape
-        ends = np.cumsum(
-            [n_users * self.width, n_items * self.width, n_users if self.use_bias else 0]
-        )
-        user, item, self.user_bias, self.item_bias = np.split(flat, ends)
-        self.user = user.reshape(n_users, self.width)
-        self.item = item.reshape(n_items, self.width)
+        users_end = n_users * self.width
+        items_end = users_end + n_items * self.width
+        biases_end = items_end + (n_users if self.use_bias else 0)
+        self.user = flat[:users_end].reshape(n_users, self.width)
+        self.item = flat[users_end:items_end].reshape(n_items, self.width)
+        self.user_bias = flat[items_end:biases_end]
+        self.item_bias = flat[biases_end:]
         self.flat = flat
 
     def like(self) -> Self:
@@ -85,25 +87,9 @@ class Factors:
         return np.array(self.user[:, :k], order="C"), np.array(self.item[:, :k], order="C"), *biases
 
 
-def _extended(
-    factors: np.ndarray,
-    bias: np.ndarray,
-    n_factors: int,
-    rows: slice,
-    columns: tuple[float, ...],
-    slot: int,
-) -> np.ndarray:
-    """Return float64 rows [factors, columns] with the bias added to column `slot` of the latter."""
-    block = factors[rows, :n_factors]
-    extended = np.empty((len(block), n_factors + len(columns)))
-    extended[:, :n_factors] = block
-    extended[:, n_factors:] = columns
-    if len(bias):
-        extended[:, n_factors + slot] += bias[rows]
-    return extended
-
-
-def predicted_change(before: Factors, after: Factors, mean: float) -> tuple[float, float]:
+def predicted_change(
+    before: Factors, after: Factors, mean: float, run: Callable[..., object] | None = None
+) -> tuple[float, float]:
     r"""Return ‖Â − Â₀‖_F and ‖Â‖_F of the full matrices of predictions, biases and mean included.
 
     With rows extended to u = [w, b_i + μ, 1] and v = [h, 1, b_j], Â = U Vᵀ. From U = U₀ + dU and V = V₀ + dV,
@@ -112,29 +98,73 @@ def predicted_change(before: Factors, after: Factors, mean: float) -> tuple[floa
         ‖Â − Â₀‖² = ⟨dUᵀdU, VᵀV⟩ + 2 ⟨dUᵀU₀, VᵀdV⟩ + ⟨U₀ᵀU₀, dVᵀdV⟩.
 
     Small changes enter as themselves, so nothing large cancels. float64; O((n_users + n_items) n_factors²).
+    `run`, if given, is `Workers.run`: long sums are cut in four for any number of threads, so that it changes no bit.
     """
-    k = after.n_factors
     sides = (
-        ((before.user, before.user_bias), (after.user, after.user_bias), (mean, 1.0), 0),
-        ((before.item, before.item_bias), (after.item, after.item_bias), (1.0, 0.0), 1),
+        (before.user, before.user_bias, after.user, after.user_bias, (mean, 1.0), 0),
+        (before.item, before.item_bias, after.item, after.item_bias, (1.0, 0.0), 1),
     )
-    grams = []
-    for old_side, new_side, columns, slot in sides:
-        change_change, change_old, change_new, old_old, new_new = np.zeros((5, k + 2, k + 2))
-        for start in range(0, len(new_side[0]), _BLOCK_ROWS):
-            rows = slice(start, start + _BLOCK_ROWS)
-            old = _extended(*old_side, k, rows, columns, slot)
-            new = _extended(*new_side, k, rows, columns, slot)
-            change = new - old
-            change_change += change.T @ change
-            new_new += new.T @ new
-            if slot == 0:
-                change_old += change.T @ old
-                old_old += old.T @ old
-            else:
-                change_new += new.T @ change
-        grams.append((change_change, change_old, change_new, old_old, new_new))
-    (uu, u_old, _, old_old, new_u), (vv, _, v_new, _, new_v) = grams
-    squared = np.vdot(uu, new_v) + 2 * np.vdot(u_old, v_new) + np.vdot(old_old, vv)
+    tasks = [
+        (side, *part)
+        for side, array in enumerate((before.user, before.item))
+        for part in _parts(len(array))
+    ]
+    products: dict[tuple[int, int, int], np.ndarray] = {}
+    waiting = tasks.copy()
+
+    def work(_: int) -> None:
+        while waiting:
+            try:
+                side, start, stop = task = waiting.pop()
+            except IndexError:  # another thread was quicker
+                break
+            products[task] = _products_of_changes(*sides[side], start, stop, after.n_factors)
+
+    if run is None:
+        work(0)
+    else:
+        run(work, 4.0 * (len(before.user) + len(before.item)) * (after.n_factors + 2) ** 2)
+    sums = [products[tasks[0]], products[next(task for task in tasks if task[0] == 1)]]
+    for task in tasks:
+        if task[1] > 0:
+            sums[task[0]] += products[task]
+    (uu, u_old, old_old), (vv, v_old, _) = sums
+    new_u, new_v = (both + cross + cross.T + old for both, cross, old in sums)
+    squared = np.vdot(uu, new_v) + 2 * np.vdot(u_old, v_old.T + vv) + np.vdot(old_old, vv)
     size = float(np.vdot(new_u, new_v))
     return math.sqrt(max(float(squared), 0.0)), math.sqrt(max(size, 0.0))
+
+
+def _parts(n_rows: int) -> list[tuple[int, int]]:
+    """Cut rows into at most four runs of whole blocks."""
+    size = -(-n_rows // (4 * _BLOCK_ROWS)) * _BLOCK_ROWS
+    return [(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
+
+
+def _products_of_changes(
+    old_rows: np.ndarray,
+    old_bias: np.ndarray,
+    new_rows: np.ndarray,
+    new_bias: np.ndarray,
+    columns: tuple[float, ...],
+    slot: int,
+    first: int,
+    last: int,
+    n_factors: int,
+) -> np.ndarray:
+    """Return dᵀd, dᵀo and oᵀo of extended rows o and their changes d, over some rows of one side."""
+    k = n_factors
+    products = np.zeros((3, k + 2, k + 2))
+    for start in range(first, last, _BLOCK_ROWS):
+        rows = slice(start, min(start + _BLOCK_ROWS, last))
+        old, change = np.zeros((2, rows.stop - rows.start, k + 2))
+        old[:, :k] = old_rows[rows, :k]
+        old[:, k:] = columns
+        np.subtract(new_rows[rows, :k], old[:, :k], out=change[:, :k])
+        if len(old_bias):
+            old[:, k + slot] += old_bias[rows]
+            np.subtract(new_bias[rows], old_bias[rows], out=change[:, k + slot], dtype=np.float64)
+        products[0] += change.T @ change
+        products[1] += change.T @ old
+        products[2] += old.T @ old
+    return products

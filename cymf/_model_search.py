@@ -7,7 +7,8 @@ import itertools
 import math
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -20,6 +21,7 @@ from cymf._cross_validation import (
     in_parallel,
 )
 from cymf._errors import NotFittedError
+from cymf._parameters import Parameterized
 from cymf._search_trials import Trial, badness, stops_early, summary
 from cymf._splits import RandomState
 from cymf._validation import check_flag, check_integer, random_generator
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["GridSearch", "RandomSearch"]
 
 
-class _Search(ABC):
+class _Search(Parameterized, ABC):
     """What both searches share: everything but the choice of parameter sets."""
 
     def __init__(
@@ -43,6 +45,7 @@ class _Search(ABC):
         refit: bool,
         random_state: RandomState,
         n_jobs: int | None,
+        verbose: bool,
     ) -> None:
         self.model = model
         self.metric = metric
@@ -50,6 +53,7 @@ class _Search(ABC):
         self.refit = refit
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.verbose = verbose
         self._results: list[dict[str, Any]] | None = None
         self._best_model: Any = None
 
@@ -81,6 +85,7 @@ class _Search(ABC):
         (metric,) = check_metrics(self.metric)
         jobs = check_jobs(self.n_jobs)
         refit = check_flag("refit", self.refit)
+        verbose = check_flag("verbose", self.verbose)
         candidates = self._candidates()
         for changes in candidates:
             fresh_model(self.model, **changes)  # a misspelt name is no failed candidate
@@ -111,7 +116,8 @@ class _Search(ABC):
                     del best[1:]
             return outcome
 
-        outcomes = in_parallel(job, enumerate(trials), jobs)
+        with _progress(len(trials), verbose) as advance:
+            outcomes = in_parallel(lambda task: advance(job(task)), enumerate(trials), jobs)
         results = [
             summary(changes, outcomes[start : start + len(folds)])
             for changes, start in zip(candidates, range(0, len(outcomes), len(folds)), strict=True)
@@ -127,6 +133,8 @@ class _Search(ABC):
         self._best_model = None
         if keep:
             self._best_model = best[0][2]
+            if hasattr(self.model, "n_threads"):
+                self._best_model.n_threads = self.model.n_threads  # no longer one job of several
         elif refit:
             self._best_model = self._refitted(ratings, results[order[0]])
         return self
@@ -221,6 +229,8 @@ class GridSearch(_Search):
         For the folds; the models have their own.
     n_jobs : int or None, default None
         Fits at a time; -1: as many as there are processors, None: 1. See `cross_validate`.
+    verbose : bool, default False
+        Whether to show a progress bar over the fits.
 
     Notes
     -----
@@ -261,9 +271,16 @@ class GridSearch(_Search):
         refit: bool = True,
         random_state: RandomState = 0,
         n_jobs: int | None = None,
+        verbose: bool = False,
     ) -> None:
         super().__init__(
-            model, metric=metric, folds=folds, refit=refit, random_state=random_state, n_jobs=n_jobs
+            model,
+            metric=metric,
+            folds=folds,
+            refit=refit,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
         )
         self.grid = grid
 
@@ -288,7 +305,7 @@ class RandomSearch(_Search):
         For each parameter the values to choose from, or a distribution such as ``scipy.stats.loguniform(0.01, 10)``.
     n_iter : int, default 20
         Number of parameter sets.
-    metric, folds, refit, n_jobs
+    metric, folds, refit, n_jobs, verbose
         As in `GridSearch`.
     random_state : int, Generator or None, default 0
         For the parameter sets and the folds; the models have their own.
@@ -321,9 +338,16 @@ class RandomSearch(_Search):
         refit: bool = True,
         random_state: RandomState = 0,
         n_jobs: int | None = None,
+        verbose: bool = False,
     ) -> None:
         super().__init__(
-            model, metric=metric, folds=folds, refit=refit, random_state=random_state, n_jobs=n_jobs
+            model,
+            metric=metric,
+            folds=folds,
+            refit=refit,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
         )
         self.distributions = distributions
         self.n_iter = n_iter
@@ -337,6 +361,23 @@ class RandomSearch(_Search):
             {name: _draw(name, values, generator) for name, values in self.distributions.items()}
             for _ in range(n_iter)
         ]
+
+
+@contextmanager
+def _progress(total: int, shown: bool) -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
+    """Give a function that counts an outcome as done, and returns it."""
+    if not shown:
+        yield lambda outcome: outcome
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, unit="fit") as bar:
+
+        def advance(outcome: dict[str, Any]) -> dict[str, Any]:
+            bar.update()
+            return outcome
+
+        yield advance
 
 
 def _combinations(grid: Any) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ import numpy as np
 from cymf._epochs import LearningRate
 from cymf._errors import DivergenceError, warn_of_convergence
 from cymf._factors import Factors, aligned_zeros
+from cymf._gradient_sums import GradientSums
 from cymf._kernels import ranking_kernels
 from cymf._ranking_problem import RankingProblem
 from cymf._ranking_strata import RankingStrata
@@ -19,7 +20,6 @@ __all__ = ["RankingEpochs", "SampledLoss"]
 _KERNEL_NUMBER = {"pairwise": 0, "warp": 1, "pointwise": 2}
 _IMPLAUSIBLE = 100.0  # mean loss of a block, per negative: scores have exploded
 _MOST_HALVINGS = 40
-_SUMS = ("user_gradient_sums", "item_gradient_sums")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class RankingEpochs:
         self._strata = RankingStrata(
             problem.positives, item_counts, loss.popularity_exponent, generator
         )
-        self._sums = self._first_sums(sums)
+        self._sums = GradientSums(rate.step_rule, start, sums)
         self._rank_loss = np.zeros(0)
         if loss.kind == "warp":
             harmonic = np.cumsum(1 / np.arange(1, max(int(np.count_nonzero(item_counts)), 2)))
@@ -102,26 +102,9 @@ class RankingEpochs:
             * max(1.0, float(confidences.max(initial=0)))
         )
 
-    def _first_sums(self, known: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        rule, dtype = self.rate.step_rule, self.problem.dtype
-        if rule == 0:
-            nothing = np.zeros((0, 0), dtype)
-            return nothing, nothing
-        columns = 2 if rule == 1 else self.working.n_factors + 1
-        result = []
-        for name, rows in zip(_SUMS, (self.working.user, self.working.item), strict=True):
-            sums = np.ones((len(rows), columns), dtype)
-            old = known.get(name)
-            if old is not None and old.shape[1] == columns:
-                sums[: len(old)] = old
-            result.append(sums)
-        return result[0], result[1]
-
     def sums(self) -> dict[str, np.ndarray]:
         """Return AdaGrad's sums of squared gradients."""
-        if self.rate.step_rule == 0:
-            return {}
-        return {name: sums.copy() for name, sums in zip(_SUMS, self._sums, strict=True)}
+        return self._sums.named()
 
     def run(self) -> float:
         """Do one epoch; return the mean of the losses before each step."""
@@ -142,7 +125,7 @@ class RankingEpochs:
             self._halvings += 1
             self.rate.initial /= 2
             self.working.assign(kept[0])
-            for sums, old in zip(self._sums, kept[1], strict=True):
+            for sums, old in zip(self._sums.both, kept[1], strict=True):
                 sums[:] = old
             warn_of_convergence(
                 f"training diverged in epoch {self.epoch + 1} and went back to its start; "
@@ -150,7 +133,7 @@ class RankingEpochs:
             )
 
     def _snapshot(self) -> tuple[Factors, list[np.ndarray]]:
-        return self.working.copy(), [sums.copy() for sums in self._sums]
+        return self.working.copy(), [sums.copy() for sums in self._sums.both]
 
     def _one_pass(self, rate: float) -> float | None:
         """Return the mean loss of one pass at a given rate, or None if it diverged."""
@@ -170,7 +153,7 @@ class RankingEpochs:
                 strata.block_start, strata.users, strata.items, strata.confidences, known.indptr, known.indices,
                 strata.item_order, strata.item_start, strata.cumulative, strata.strata,
                 _KERNEL_NUMBER[loss.kind], loss.n_negatives, self._rank_loss, strata.seed, self.epoch,
-                working.user, working.item, working.user_bias, working.item_bias, *self._sums, self.rate.step_rule,
+                working.user, working.item, working.user_bias, working.item_bias, *self._sums.both, self.rate.step_rule,
                 rate, loss.reg, loss.reg_bias, working.n_factors, scratch, counter, *clocks, diverged, self._limit,
                 losses, drawn,
             )  # fmt: skip

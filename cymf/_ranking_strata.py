@@ -22,15 +22,15 @@ _POSITIVES_PER_BLOCK = 500
 _ITEMS_PER_STRIPE = 128  # fewer would make the negatives of an epoch too much alike
 
 
-def stripes_for(n_positives: int, n_users: int, n_items: int) -> int:
-    """Return the number of stripes; it depends on the data alone."""
+def stripes_for(n_positives: int, n_users: int, n_items: int, pool: int = 0) -> int:
+    """Return the number of stripes for negatives that are drawn, or taken in pools; it depends on the data alone."""
     return max(
         1,
         min(
             _MOST_STRIPES,
             math.isqrt(n_positives // _POSITIVES_PER_BLOCK),
             n_users,
-            n_items // _ITEMS_PER_STRIPE,
+            n_items // max(_ITEMS_PER_STRIPE, pool),
         ),
     )
 
@@ -48,6 +48,8 @@ class RankingStrata:
         Negatives are drawn in proportion to the count to this power; 0 draws all alike.
     generator : Generator
         Deals.
+    pool : int, default 0
+        Items that a stripe should have at least, beside what all stripes need.
 
     Attributes
     ----------
@@ -67,6 +69,7 @@ class RankingStrata:
         item_counts: np.ndarray,
         popularity_exponent: float,
         generator: np.random.Generator,
+        pool: int = 0,
     ) -> None:
         self._positives = positives
         self._generator = generator
@@ -75,7 +78,9 @@ class RankingStrata:
         self._weights = item_counts[self._rated].astype(np.float64) ** popularity_exponent
         self._by_popularity = popularity_exponent > 0
         counts = np.diff(positives.indptr)
-        self.n_stripes = n = stripes_for(len(positives.indices), len(counts), len(self._rated))
+        self.n_stripes = n = stripes_for(
+            len(positives.indices), len(counts), len(self._rated), pool
+        )
         self.user_stripes = Stripes.deal(counts, n, generator)
         self._stripe_begin = np.zeros(n + 1, np.int64)
         np.cumsum(

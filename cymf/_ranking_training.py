@@ -76,13 +76,15 @@ class RankingSettings:
             n_factors=check_integer("n_factors", model.n_factors, 1),
             max_iter=check_integer("max_iter", model.max_iter, 1),
             tol=check_number("tol", model.tol),
-            init_std=check_number("init_std", model.init_std, positive=True),
+            init_std=check_number("init_std", getattr(model, "init_std", 1.0), positive=True),
             use_bias=check_flag("use_bias", getattr(model, "use_bias", False)),
             patience=None
             if model.patience is None
             else check_integer("patience", model.patience, 1),
             validation_metric=as_metrics((model.validation_metric,))[0].name,
-            back_off=check_choice("on_divergence", model.on_divergence, ("raise", "back_off"))
+            back_off=check_choice(
+                "on_divergence", getattr(model, "on_divergence", "raise"), ("raise", "back_off")
+            )
             == "back_off",
             store_ratings=check_flag("store_ratings", model.store_ratings),
             generator=random_generator(model.random_state),

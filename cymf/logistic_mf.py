@@ -100,7 +100,8 @@ class LogisticMF(MatrixFactorization):
     >>> import cymf
     >>> from scipy.sparse import csr_array
     >>> taken = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]])
-    >>> model = cymf.LogisticMF(n_factors=4, n_negatives=2, max_iter=200).fit(csr_array(taken))
+    >>> model = cymf.LogisticMF(4, n_negatives=2, learning_rate=0.05, max_iter=200)
+    >>> model = model.fit(csr_array(taken))
     >>> items, scores = model.recommend([2, 4], n=1)
     >>> items.ravel().tolist()
     [0, 2]

@@ -9,7 +9,12 @@ from scipy import sparse
 
 import cymf
 
-ESTIMATORS = {"BPR": cymf.BPR, "LogisticMF": cymf.LogisticMF}
+ESTIMATORS = {
+    "BPR": cymf.BPR,
+    "ContrastiveMF": cymf.ContrastiveMF,
+    "LogisticMF": cymf.LogisticMF,
+}
+SUITED = {"ContrastiveMF": {"temperature": 0.3}}  # to so few items; the others' defaults are
 
 
 def clusters(

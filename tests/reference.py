@@ -225,6 +225,26 @@ def als_cg_row(
     return x
 
 
+def als_subspace_row(
+    rated: Array,
+    target: Array,
+    weights: Array,
+    reg: float,
+    reg_bias: float | None,
+    start: Array,
+    block_size: int,
+) -> Array:
+    """[w, b] after every block of factors, and the bias with each, was minimized in its turn."""
+    matrix, right = least_squares_rows(rated, target, weights, reg, reg_bias)
+    x, k = np.array(start, dtype=np.float64), rated.shape[1]
+    for first in range(0, k, block_size):
+        block = list(range(first, min(first + block_size, k))) + list(range(k, len(x)))
+        x[block] = 0
+        part = matrix[:, block]
+        x[block] = np.linalg.solve(part.T @ part, part.T @ (right - matrix @ x))
+    return x
+
+
 def minimum_norm_row(
     rated: Array,
     target: Array,

@@ -167,3 +167,79 @@ def epoch(model, kind, n_negatives, blocks, known, stripes, strata, weights, see
                         losses[block] -= c * log_sigmoid(x)
                         model.pairwise_step(user, item, other, c / (1 + np.exp(x)))
     return losses, drawn
+
+
+def sphere_step(model: Model, name: str, row: int, gradient: np.ndarray) -> None:
+    """Go down a gradient along the sphere."""
+    x = getattr(model, name)[row]
+    model.move(name, row, gradient - (gradient @ x) * x)
+    getattr(model, name)[row] /= np.linalg.norm(getattr(model, name)[row])
+
+
+def contrast_loss(kind, users, items, positives, pool, masks, confidences, settings):
+    """Return the sum of the losses of a batch: rows of users, of their positives, and of the pool, in float64."""
+    sharpness, weight = settings
+    total = 0.0
+    for w, h, mask, c in zip(users, positives, masks, confidences, strict=True):
+        negatives = items[pool[~mask]] @ w
+        if kind == "softmax":
+            logits = np.concatenate([[h @ w], negatives]) * sharpness
+            total += c * (np.logaddexp.reduce(logits) - logits[0])
+        else:
+            over = np.maximum(negatives - sharpness, 0)
+            total += c * (1 - h @ w + weight * over.sum() / max(len(negatives), 1))
+    return total
+
+
+def contrast_gradients(kind, model, users, items, pool, masks, confidences, settings):
+    """Return the gradients of the loss by each row of the pool, by each positive's item, and by its user."""
+    sharpness, weight = settings
+    by_pool = np.zeros((len(pool), model.items.shape[1]))
+    by_item, by_user = np.zeros((2, len(users), model.items.shape[1]))
+    for b, (user, item, mask, c) in enumerate(zip(users, items, masks, confidences, strict=True)):
+        w, h = model.users[user], model.items[item]
+        rows = model.items[pool]
+        if kind == "softmax":
+            logits = np.concatenate([[h @ w], np.where(mask, -np.inf, rows @ w)]) * sharpness
+            shares = np.exp(logits - np.logaddexp.reduce(logits))
+            push, pull = c * sharpness * shares[1:], c * sharpness * (1 - shares[0])
+        else:
+            active = (rows @ w > sharpness) & ~mask
+            push, pull = c * weight / max((~mask).sum(), 1) * active, c
+        by_pool += np.outer(push, w)
+        by_item[b] = -pull * w
+        by_user[b] = push @ rows - pull * h
+    return by_pool, by_item, by_user
+
+
+def contrast_epoch(
+    model, kind, n_negatives, blocks, known, stripes, strata, settings, seed, number
+):
+    """Do one epoch of a contrastive loss in the order of the strata; return the losses of each block."""
+    block_start, users, items, confidences = blocks
+    n = len(strata)
+    losses = np.zeros(n * n)
+    for diagonal in strata:
+        for i in range(n):
+            j = (i + diagonal) % n
+            block = i * n + j
+            stream = Stream(seed, 2 * number + 1, block)
+            stripe = stripes[j]
+            for at in range(block_start[block], block_start[block + 1], 32):
+                batch = slice(at, min(at + 32, block_start[block + 1]))
+                size = min(n_negatives, len(stripe))
+                pool = np.resize(np.roll(stripe, -stream.below(len(stripe))), size)
+                who, what = users[batch], items[batch]
+                masks = [np.isin(pool, list(known[user])) for user in who]
+                c = confidences[batch] if len(confidences) else np.ones(len(who))
+                args = who, what, pool, masks, c, settings
+                losses[block] += contrast_loss(
+                    kind, model.users[who], model.items, model.items[what], *args[2:]
+                )
+                by_pool, by_item, by_user = contrast_gradients(kind, model, *args)
+                for item, gradient in zip(pool, by_pool, strict=True):
+                    sphere_step(model, "items", item, gradient)
+                for b in range(len(who)):
+                    sphere_step(model, "items", what[b], by_item[b])
+                    sphere_step(model, "users", who[b], by_user[b])
+    return losses

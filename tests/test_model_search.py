@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 
@@ -229,6 +230,14 @@ def test_the_same_search_for_any_number_of_jobs():
         np.testing.assert_array_equal(one[1], two[1])
 
 
+def test_a_search_is_evaluated_like_its_best_model():
+    train, test = leave_k_out(star_ratings())
+    search = GridSearch(small_als(), {"reg": [1.0]}, folds=2).fit(train)
+    expected = evaluate_ranking(search.best_model_, test, metrics=("ndcg@5", "recall@3"))
+    found = evaluate_ranking(search, test, metrics=("ndcg@5", "recall@3"))
+    assert dict(found) == dict(expected)
+
+
 def test_higher_rankings_are_better():
     ratings = star_ratings()
     search = GridSearch(small_als(), {"reg": [0.1, 1.0, 30.0]}, metric="ndcg@5", folds=3).fit(
@@ -247,6 +256,8 @@ def test_validation_data_take_the_place_of_folds():
     assert [result["score"] for result in search.results_] == errors
     best = models[int(np.argmin(errors))]
     np.testing.assert_array_equal(search.best_model_.item_factors_, best.item_factors_)
+    several = GridSearch(small_als(n_threads=None), {"reg": [1.0]}, n_jobs=2)
+    assert several.fit(train, validation=held_out).best_model_.n_threads is None
 
 
 def test_early_stopping_is_honoured():
@@ -347,6 +358,18 @@ def test_random_search_draws():
 def test_searches_that_make_no_sense(search, error, text):
     with pytest.raises(error, match=text):
         search(small_als()).fit(star_ratings())
+
+
+def test_searches_are_objects_with_parameters(capsys):
+    search = RandomSearch(small_als(), {"reg": [1.0]}, n_iter=2, folds=2, verbose=True)
+    assert repr(search).startswith("RandomSearch(model=ALS(n_factors=3, reg=1.0, ")
+    assert search.get_params()["distributions"] == {"reg": [1.0]}
+    search.set_params(folds=3, n_jobs=2).fit(star_ratings())
+    assert len(search.results_[0]["scores"]) == 3
+    assert "6/6" in capsys.readouterr().err
+    again = pickle.loads(pickle.dumps(search))
+    assert again.best_params_ == search.best_params_
+    assert again.predict(1, 2) == search.predict(1, 2)
 
 
 def test_ctrl_c_ends_a_search():

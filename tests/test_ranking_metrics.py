@@ -138,6 +138,36 @@ def test_metrics_are_those_of_scikit_learn():
             assert found[name][position] == pytest.approx(value, rel=1e-10), name
 
 
+@pytest.mark.filterwarnings("ignore")  # of the other library
+def test_metrics_are_those_of_ranx():
+    ranx = pytest.importorskip("ranx", reason="ranx is not installed")
+    train, test, values, users, items = random_problem()
+    held_out = HeldOut(view(train), view(test, values))
+    theirs = {
+        "recall@20": "recall@20",
+        "precision@10": "precision@10",
+        "hit_rate@5": "hit_rate@5",
+        "mrr@20": "mrr@20",
+        "graded_ndcg@10": "ndcg@10",
+        "map@400": "map",
+    }
+    _, found = _ranking_metrics.measure_factors(
+        users, held_out.users, items, None, held_out, as_metrics(theirs), 1
+    )
+    scores = users @ items.T
+    relevant = {
+        str(u): {str(j): int(values[u, j]) for j in np.flatnonzero(test[u])} for u in held_out.users
+    }
+    listed = {
+        str(u): {str(j): scores[u, j] for j in np.flatnonzero(~train[u])} for u in held_out.users
+    }
+    for name, their_name in theirs.items():
+        run = ranx.Run(listed)
+        ranx.evaluate(ranx.Qrels(relevant), run, their_name)
+        expected = [run.scores[their_name][str(u)] for u in held_out.users]
+        np.testing.assert_allclose(found[name], expected, rtol=1e-12, err_msg=name)
+
+
 def test_the_area_counts_ties_as_scikit_learn_does():
     train, test, _, _, items = random_problem()
     scores = np.random.default_rng(1).integers(0, 4, (len(train), 1)) * np.ones((1, 1))

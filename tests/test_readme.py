@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
+
 import cymf
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -24,8 +26,19 @@ def test_the_first_example_runs(tmp_path, monkeypatch):
     assert cymf.load("model.cymf").predict(196, 242) == names["model"].predict(196, 242)
 
 
-def test_the_second_example_runs():
+def test_the_example_of_plays_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    events = [f"user{u},{i}" for u in range(30) for i in generator.integers(0, 40, 12)]
+    Path("plays.csv").write_text("\n".join(["user,item", *events]))
+    names = {"cymf": cymf}
+    exec(python_blocks()[1], names)
+    assert names["items"].shape == (30, 10)
+    assert 0 <= names["report"]["ndcg@20"] <= 1
+
+
+def test_the_last_example_runs():
     ratings = cymf.datasets.make_ratings(60, 40, 800, random_state=0).ratings
     names = {"cymf": cymf, "ratings": ratings}
-    exec(python_blocks()[1], names)
+    exec(python_blocks()[2], names)
     assert names["model"].predict("cy", "tea") > 2

@@ -1,6 +1,6 @@
 # The kernels of ranking losses, compiled for the architecture's baseline. The bodies are in the .pxi files; the flags in setup.py.
 
 include "micro_kernels.pxi"
-from libc.math cimport sqrt
 include "ranking_sampling.pxi"
 include "ranking.pxi"
+include "ranking_contrast.pxi"

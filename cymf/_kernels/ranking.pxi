@@ -330,11 +330,13 @@ def ranking_epoch(
     int64_t[::1] drawn,                 # OUT (stripes * stripes,) negatives drawn in each block
 ):
     """One worker's share of an epoch."""
-    cdef Py_ssize_t stripes = item_start.shape[0] - 1, turn, s, i, j, block, begin, n
+    cdef Py_ssize_t block, j, begin, n
+    cdef Grid grid
     cdef Rows rows
     cdef Negatives negatives
     cdef const real* weights
     cdef double total
+    grid = Grid(item_start.shape[0] - 1, &strata[0], &counter[0], &user_clock[0], &item_clock[0], &diverged[0], 0, 0, 0)
     rows = Rows(&user_factors[0, 0], &item_factors[0, 0], NULL, NULL, NULL, NULL, &scratch[0, 0], n_factors,
                 user_factors.shape[1], user_sums.shape[1], rule, rate, reg, reg_bias)
     if item_bias.shape[0] > 0:
@@ -345,15 +347,10 @@ def ranking_epoch(
         rows.item_sums = &item_sums[0, 0]
     with nogil:
         while True:
-            turn = cymf_draw(&counter[0])
-            if turn >= stripes * stripes:
+            block = begin_block(&grid)
+            if block < 0:
                 break
-            s = turn // stripes
-            i = turn % stripes
-            j = (i + strata[s]) % stripes
-            if not cymf_wait(&user_clock[8 * i], s, &diverged[0]) or not cymf_wait(&item_clock[8 * j], s, &diverged[0]):
-                break
-            block = i * stripes + j
+            j = grid.j
             begin = block_start[block]
             n = block_start[block + 1] - begin
             total = 0
@@ -375,5 +372,4 @@ def ranking_epoch(
             if n > 0 and (not total <= limit * n or total - total != 0):
                 cymf_publish(&diverged[0], 1)
                 break
-            cymf_publish(&user_clock[8 * i], s + 1)
-            cymf_publish(&item_clock[8 * j], s + 1)
+            end_block(&grid)

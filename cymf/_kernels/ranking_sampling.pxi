@@ -6,7 +6,7 @@
 # alike, so that over the epochs every item meets every other equally often; within an epoch a positive is compared with
 # the items of one stripe. Random numbers are SplitMix64 (Steele, Lea and Flood 2014) from a key of seed, epoch and block.
 
-from libc.math cimport exp, log
+from libc.math cimport exp, log, sqrt
 from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum:
@@ -79,6 +79,37 @@ cdef inline int32_t draw_negative(
         if not is_positive(indptr, indices, user, item):
             return item
     return -1
+
+
+cdef struct Grid:
+    Py_ssize_t stripes
+    const int64_t* strata       # (stripes,) diagonal taken as s-th stratum
+    int64_t* counter            # next block, shared by the workers
+    int64_t* user_clock         # (stripes * 8,) strata done, one cache line a stripe
+    int64_t* item_clock
+    int64_t* stop               # set when an epoch is given up
+    Py_ssize_t stratum          # of the block at hand, and its stripes
+    Py_ssize_t i
+    Py_ssize_t j
+
+
+cdef inline Py_ssize_t begin_block(Grid* grid) noexcept nogil:
+    """Draw the next block and wait for its two stripes; -1 when there is none, or the epoch is given up."""
+    cdef Py_ssize_t turn = cymf_draw(grid.counter)
+    if turn >= grid.stripes * grid.stripes:
+        return -1
+    grid.stratum = turn // grid.stripes
+    grid.i = turn % grid.stripes
+    grid.j = (grid.i + grid.strata[grid.stratum]) % grid.stripes
+    if (not cymf_wait(grid.user_clock + 8 * grid.i, grid.stratum, grid.stop)
+            or not cymf_wait(grid.item_clock + 8 * grid.j, grid.stratum, grid.stop)):
+        return -1
+    return grid.i * grid.stripes + grid.j
+
+
+cdef inline void end_block(Grid* grid) noexcept nogil:
+    cymf_publish(grid.user_clock + 8 * grid.i, grid.stratum + 1)
+    cymf_publish(grid.item_clock + 8 * grid.j, grid.stratum + 1)
 
 
 def ranking_deal(
