@@ -63,13 +63,13 @@ kept = {name: getattr(kernels, name) for name in names}
 found = {}
 for name, model in models.items():
     best, best_inside = 1e9, 1e9
-    for _ in range(50):
+    for _ in range(20):
         started = time.perf_counter()
         model.fit(ratings)
         best = min(best, time.perf_counter() - started)
     for kernel in names:
         setattr(kernels, kernel, timed(kept[kernel]))
-    for _ in range(50):
+    for _ in range(20):
         inside = 0.0
         model.fit(ratings)
         best_inside = min(best_inside, inside)

@@ -226,7 +226,7 @@ class Problem:
                 norms = np.multiply(block, block, out=block).sum(axis=1)
                 total += self.reg * float(np.sum(scale[start : start + _BLOCK_ROWS] * norms))
             if len(bias):
-                total += self.reg_bias * float(scale @ bias.astype(np.float64) ** 2)
+                total += self.reg_bias * float(np.sum(scale * bias.astype(np.float64) ** 2))
         return total
 
     def objective(self, factors: Factors) -> tuple[float, float]:

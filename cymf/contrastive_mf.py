@@ -53,7 +53,7 @@ class ContrastiveMF(MatrixFactorization):
         m, a cosine from 0 to 1, for "cosine_contrastive".
     negative_weight : float, default 100
         v, for "cosine_contrastive".
-    n_negatives : int, default 512
+    n_negatives : int, default 256
         Items in a pool, at most all items of a block.
     learning_rate : float, default 0.1
         η of the first epoch.
@@ -61,7 +61,7 @@ class ContrastiveMF(MatrixFactorization):
         How η falls, as in `SGD`.
     decay : float, default 0.05
         The rate at which η falls, for "exponential" (at most 1) and "inverse_scaling".
-    max_iter : int, default 30
+    max_iter : int, default 20
         Epochs; in each, every positive is visited once.
     tol : float, default 0
         Training stops when an epoch lowers the mean loss by at most ``tol`` times its value; 0 does all epochs. The
@@ -112,11 +112,11 @@ class ContrastiveMF(MatrixFactorization):
         temperature: float = 0.1,
         margin: float = 0.4,
         negative_weight: float = 100.0,
-        n_negatives: int = 512,
+        n_negatives: int = 256,
         learning_rate: float = 0.1,
         schedule: str = "adagrad_row",
         decay: float = 0.05,
-        max_iter: int = 30,
+        max_iter: int = 20,
         tol: float = 0.0,
         patience: int | None = None,
         validation_metric: str = "ndcg@10",

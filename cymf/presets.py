@@ -1,13 +1,14 @@
 """Named parameter sets, tuned on data that is named with them.
 
-The sets for MovieLens were chosen on a random tenth of the training part of Surprise's folds (all five of
-MovieLens-100K, the first of MovieLens-1M), never on a test part; ``bench/accuracy.py`` scores them on the test parts. Use them by the estimator they are named
-after: ``cymf.ALS(**cymf.presets["als-ml-1m"])``.
+The sets for MovieLens ratings were chosen on a random tenth of the training part of Surprise's folds (all five of
+MovieLens-100K, the first of MovieLens-1M), never on a test part; ``bench/accuracy.py`` scores them on the test parts.
+Use them by the estimator they are named after: ``cymf.ALS(**cymf.presets["als-ml-1m"])``.
 
 The sets for published splits of implicit feedback are for `ImplicitALS`, but for ``"gowalla-spectral"``, which is for
 `SpectralMF`; ``bench/published.py`` scores them. Those of ``ml-1m-ncf`` are published ones (google-research,
-``ials/README.md``), those of ``gowalla`` come from its training set and, for the filter weight, from the paper of GF-CF,
-those of ``lastfm-2k`` were chosen on a random fifth of its training set; ``docs/decisions/0014`` has all that was tried.
+``ials/README.md``), those of ``gowalla`` come from its training set and, for the filter weight, from the paper of
+GF-CF, those of ``lastfm-2k`` were chosen on a random fifth of its training set; ``docs/decisions/0014`` has all that
+was tried.
 """
 
 from __future__ import annotations

@@ -17,10 +17,6 @@ _IALS = {
 _BPR = {"estimator": "BPR", "reg": 0.01, "learning_rate": 0.05}
 PEERS = {
     "cymf-als": Peer("cymf ALS", "ALS", {**_ALS, "solver": "cholesky"}, _ALS_SWEEP, quick=True),
-    "cymf-als": Peer(
-        "cymf ALS", "ALS", {"estimator": "ALS", "solver": "cholesky", "reg": 1.2, "tol": 0.0, "track_objective": False},
-        ("reg", (0.3, 0.6, 1.2, 2.4, 4.8)), quick=True,
-    ),
     "cymf-als-cg": Peer(
         "cymf ALS, CG", "ALS, CG", {**_ALS, "solver": "cg"}, _ALS_SWEEP, quick=True,
         note="inexact solves, three steps",
