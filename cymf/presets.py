@@ -25,11 +25,6 @@ _RENDLE: dict[str, Any] = {
     "alpha": 1.0,
     "max_iter": 12,
 }
-_GOWALLA: dict[str, Any] = _RENDLE | {
-    "reg": 0.003,
-    "unobserved_weight": 0.01,
-    "popularity_exponent": 0.5,
-}
 
 presets: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -55,8 +50,15 @@ presets: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             },
             "ml-1m-ncf-64": _RENDLE | {"n_factors": 64, "reg": 0.007, "unobserved_weight": 0.3},
             "ml-1m-ncf-192": _RENDLE | {"n_factors": 192, "reg": 0.007, "unobserved_weight": 0.3},
-            "gowalla-64": _GOWALLA | {"n_factors": 64},
-            "gowalla-256": _GOWALLA | {"n_factors": 256, "popularity_exponent": 0.0},
+            "gowalla-64": _RENDLE
+            | {
+                "n_factors": 64,
+                "reg": 0.003,
+                "unobserved_weight": 0.01,
+                "popularity_exponent": 0.5,
+            },
+            "gowalla-256": _RENDLE
+            | {"n_factors": 256, "reg": 0.004, "unobserved_weight": 0.02, "max_iter": 10},
             "gowalla-spectral": {"n_factors": 1024, "filter_weight": 0.3},
             "lastfm-2k": _RENDLE
             | {
