@@ -127,7 +127,7 @@ def train(library: str, path: str, n_factors: int) -> None:
         import cymf
 
         fitted = cymf.ImplicitALS(
-            n_factors, reg=0.003, reg_exponent=1.0, unobserved_weight=0.01, weighting="rendle",
+            n_factors, reg=0.003, unobserved_weight=0.01, weighting="rendle", confidence="given", alpha=1.0,
             max_iter=10, random_state=0,
         ).fit(seen)  # fmt: skip
         found = fitted.user_factors_, fitted.item_factors_

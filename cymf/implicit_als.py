@@ -54,13 +54,13 @@ class ImplicitALS(MatrixFactorization):
     ----------
     n_factors : int, default 64
         Length of the factors w_i and h_j.
-    reg : float, default 0.003
+    reg : float, default 0.01
         λ, the penalty on factors.
     reg_bias : float or None, default None
         λ_b, the penalty on biases; None takes `reg`. Zero if and only if `reg` is.
     reg_exponent : float, default 1
         ν: 0 is the plain penalty λ ‖w_i‖², 1 scales it by the weight that pulls at the row.
-    unobserved_weight : float, default 1
+    unobserved_weight : float, default 0.01
         α₀, the weight of a cell that was not observed. In proportion to the confidences of observed ones it says
         how much is concluded from nothing having happened.
     popularity_exponent : float, default 0
@@ -68,10 +68,10 @@ class ImplicitALS(MatrixFactorization):
         mean over the items stays α₀.
     weighting : {"hu", "rendle"}, default "hu"
         Which of the two objectives. With a small α₀ they are nearly the same.
-    confidence : {"linear", "log", "given"}, default "linear"
+    confidence : {"linear", "log", "given"}, default "log"
         c = 1 + α |f|; c = 1 + α log(1 + |f| / ε); or c = α |f|. A negative f means disliked: its confidence counts,
         its target is 0. Weights of the ratings multiply c.
-    alpha : float, default 40
+    alpha : float, default 0.3
         α.
     epsilon : float, default 1
         ε of ``confidence="log"``.
@@ -140,14 +140,14 @@ class ImplicitALS(MatrixFactorization):
         self,
         n_factors: int = 64,
         *,
-        reg: float = 0.003,
+        reg: float = 0.01,
         reg_bias: float | None = None,
         reg_exponent: float = 1.0,
-        unobserved_weight: float = 1.0,
+        unobserved_weight: float = 0.01,
         popularity_exponent: float = 0.0,
         weighting: str = "hu",
-        confidence: str = "linear",
-        alpha: float = 40.0,
+        confidence: str = "log",
+        alpha: float = 0.3,
         epsilon: float = 1.0,
         use_bias: bool = False,
         max_iter: int = 15,
