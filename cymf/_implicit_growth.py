@@ -52,7 +52,7 @@ def solve_chosen(
     width = rows.shape[1]
     found = np.zeros((len(chosen), width), problem.dtype)
     longest = int(some.counts.max(initial=0))
-    scratch = scratch_of(n_unknowns, width, longest, problem.dtype, workers.n_threads)
+    scratch = scratch_of(width, longest, problem.dtype, workers.n_threads)
     failed = fixed_side.solve(some, found, Method("cholesky"), workers, scratch)
     problem.check_solved(which, chosen[failed])
     rotate(found, fixed_side.basis.T, workers)

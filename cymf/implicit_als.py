@@ -83,8 +83,9 @@ class ImplicitALS(MatrixFactorization):
     tol : float, default 0
         Training stops when an iteration lowers the objective by at most ``tol`` times its value; 0 does all iterations.
     solver : {"auto", "cholesky", "cg", "subspace"}, default "auto"
-        How rows are solved: exactly; or inexactly from where the row is, by conjugate gradients or by blocks of factors
-        (iALS++). Rows with few observed cells are solved exactly with each of them, as that is cheaper.
+        How rows are solved: exactly, as ``"auto"`` does; or inexactly from where the row is, by conjugate gradients or
+        by blocks of factors (iALS++). Rows with few observed cells are solved exactly with each of them, as that is
+        cheaper.
     cg_steps : int, default 3
         Steps a row and half-sweep of ``solver="cg"``.
     block_size : int, default 64

@@ -66,7 +66,7 @@ def half_sweep(module, ratings, system, replaces, reg, method, setting, start=No
     status = guarded.array(ratings.n_rows, np.int8)
     counter = np.zeros(1, np.int64)
     longest = int(ratings.counts.max(initial=0))
-    size = module.implicit_scratch_size(system.k, system.width, longest)
+    size = module.implicit_scratch_size(system.width, longest)
     scratch = [guarded.array(size, dtype) for _ in range(n_threads)]
     mean_squares = (system.eigenvalues / ratings.n_columns).astype(dtype)
 
