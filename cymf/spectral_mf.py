@@ -171,8 +171,9 @@ class SpectralMF(MatrixFactorization):
             strengths, _power(user_degrees, user_exponent), _power(item_degrees, item_exponent)
         )
         with Workers(n_threads) as workers, single_threaded_blas():
+            in_dtype = normalized.astype(dtype)
             svd = truncated_svd(
-                normalized.astype(dtype),
+                in_dtype,
                 n_factors,
                 generator,
                 tol=tol,
@@ -180,7 +181,10 @@ class SpectralMF(MatrixFactorization):
                 workers=workers,
             )
         values = svd.values.astype(np.float64)
-        user_factors = _outer_scaled(svd.left, _power(user_degrees, -user_exponent), values)
+        user_factors = in_dtype @ svd.right  # U Σ, without the tolerance of the iteration
+        user_factors = _outer_scaled(
+            user_factors, _power(user_degrees, -user_exponent), np.ones_like(values)
+        )
         gains = np.where(values > 0, _gains(values, weight), 0)
         item_factors = _outer_scaled(svd.right, _power(item_degrees, -item_exponent), gains)
         if not (np.isfinite(user_factors).all() and np.isfinite(item_factors).all()):
