@@ -5,7 +5,9 @@
 
 Flops are those of the textbook, whatever was executed; bytes are the rows of factors that must be read (and, in SGD,
 written) once per rating. "% FMA" is of the multiply-add peak of the best level; "% read" is of what reading an array of
-the same size in order reaches, so it is small where arithmetic binds.
+the same size in order reaches, "% gather" of what reading the same rows in the same order reaches: both are small where
+arithmetic binds. Above 100 % stand kernels that do less than the textbook: dual systems of short rows, and the top-N
+search, which compares 8-bit numbers and skips what cannot be an answer.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from kernel_cases import Case, cases_of_rows, cases_of_systems, padded
+from kernel_cases import Case, cases_of_rows, cases_of_systems, cases_of_top_n, padded
 from machine import describe, heading
 from report import write_json, write_text
 from runner import best_level, load_runner, peaks, time_kernel
@@ -58,14 +61,24 @@ def read_bandwidth(level: str, n_bytes: int, known: dict[int, float]) -> float:
     return known[n]
 
 
-def table(timings: list[Timing], roofs: dict[str, float]) -> tuple[str, list[dict[str, object]]]:
+def _same_rows(case: Case) -> tuple[str, int, int, int]:
+    """Return what a case shares with the case that only gathers its rows."""
+    return case.level, case.n_factors, case.length, case.table_rows
+
+
+def table(timings: list[Timing], roofs: dict[str, float]) -> tuple[str, list[dict[str, Any]]]:
     """Return Markdown, and the same as records."""
     lines = [
-        "| kernel | level | k | row length | table, rows | ns | ± % | GFLOP/s | % FMA | GB/s | % read |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| kernel | level | k | row length | table, rows | ns | ± % | GFLOP/s | % FMA | GB/s | % read | % gather |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    records: list[dict[str, object]] = []
+    records: list[dict[str, Any]] = []
     known: dict[int, float] = {}
+    gathered = {
+        _same_rows(timing.case): timing.case.bytes / timing.median / 1e9
+        for timing in timings
+        if timing.case.kernel == "gather"
+    }
     for timing in timings:
         t, median, spread = timing.case, timing.median, timing.spread
         gflops, gbytes = t.flops / median / 1e9, t.bytes / median / 1e9
@@ -76,69 +89,61 @@ def table(timings: list[Timing], roofs: dict[str, float]) -> tuple[str, list[dic
             "kernel": t.kernel, "level": t.level, "n_factors": t.n_factors, "length": t.length,
             "table_rows": t.table_rows, "nanoseconds": median * 1e9, "spread": spread, "gflops": gflops,
             "share_of_fma": gflops / roofs["fma_f32"], "gigabytes": gbytes, "share_of_read": gbytes / reads,
+            "share_of_gather": gbytes / gathered.get(_same_rows(t), float("nan")),
         }  # fmt: skip
         records.append(record)
         lines.append(
             f"| {t.kernel} | {t.level} | {t.n_factors} | {t.length or ''} | {t.table_rows or ''} "
             f"| {median * 1e9:.4g} | {100 * spread:.1f} | {gflops:.1f} | {100 * gflops / roofs['fma_f32']:.0f} "
-            f"| {gbytes:.1f} | {100 * gbytes / reads:.0f} |"
+            f"| {gbytes:.1f} | {100 * gbytes / reads:.0f} "
+            f"| {100 * record['share_of_gather']:.0f} |".replace(" nan ", " ")
         )
     return "\n".join(lines), records
 
 
-def picture(records: list[dict[str, object]], roofs: dict[str, float], path: Path) -> None:
+def picture(records: list[dict[str, Any]], roofs: dict[str, float], path: Path) -> None:
     """Draw the roofline: GFLOP/s over flops per byte of factors."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
-    x = np.logspace(-1.5, 3, 200)
-    for name, label in (
-        ("read_L1", "L1"),
-        ("read_L2", "L2"),
-        ("read_L3", "L3"),
-        ("read_memory", "memory"),
-    ):
-        axes.plot(x, np.minimum(roofs["fma_f32"], roofs[name] * x), color="0.7", linewidth=1)
-        axes.annotate(
-            f"{label} {roofs[name]:.0f} GB/s", (x[0], roofs[name] * x[0]), fontsize=8, color="0.4"
-        )
-    axes.axhline(roofs["fma_f32"], color="0.4", linewidth=1)
+    drawn = [r for r in records if r["gflops"] > 0]
+    intensities = [r["gflops"] / r["gigabytes"] for r in drawn]
+    x = np.geomspace(min(intensities) / 2, max(intensities) * 2, 200)
+    figure, axes = plt.subplots(figsize=(11, 6), layout="constrained")
+    roof = roofs["fma_f32"]
+    for name in ("L1", "L2", "L3", "memory"):
+        bandwidth = roofs[f"read_{name}"]
+        axes.plot(x, np.minimum(roof, bandwidth * x), color="0.7", linewidth=1, zorder=0)
+        text, place = f"{name} {bandwidth:.0f} GB/s", (x[0], bandwidth * x[0])
+        axes.annotate(text, place, xytext=(4, 0), textcoords="offset points", fontsize=8, color="0.35")  # fmt: skip
     axes.annotate(
-        f"FMA {roofs['fma_f32']:.0f} GFLOP/s",
-        (x[-1], roofs["fma_f32"]),
-        ha="right",
-        va="bottom",
-        fontsize=8,
-    )
-    markers = dict(zip(dict.fromkeys(r["level"] for r in records), "osD^", strict=False))
-    colors = dict(
-        zip(dict.fromkeys(r["kernel"] for r in records), plt.cm.tab10.colors, strict=False)
-    )
-    for r in records:
-        intensity = r["gflops"] / r["gigabytes"]
-        axes.scatter(
-            intensity,
-            r["gflops"],
-            8 + r["n_factors"] / 4,
-            color=colors[r["kernel"]],
-            marker=markers[r["level"]],
-            alpha=0.7,
-        )
-    for kernel, color in colors.items():
-        axes.scatter([], [], color=color, label=kernel)
-    for level, marker in markers.items():
-        axes.scatter([], [], color="k", marker=marker, label=level)
+        f"FMA {roof:.0f} GFLOP/s", (x[-1], roof), xytext=(0, 3), textcoords="offset points", ha="right", fontsize=8
+    )  # fmt: skip
+    levels = dict(zip(dict.fromkeys(r["level"] for r in drawn), "osD^", strict=False))
+    kernels = list(dict.fromkeys(r["kernel"] for r in drawn))
+    looks = {
+        kernel: (plt.cm.tab10.colors[i % 10], "none" if i >= 10 else "full")
+        for i, kernel in enumerate(kernels)
+    }
+    for r, intensity in zip(drawn, intensities, strict=True):
+        color, filled = looks[r["kernel"]]
+        axes.plot(
+            intensity, r["gflops"], levels[r["level"]], color=color, fillstyle=filled, alpha=0.8,
+            markersize=3 + r["n_factors"] ** 0.5 / 2,
+        )  # fmt: skip
+    for kernel, (color, filled) in looks.items():
+        axes.plot([], [], "o", color=color, fillstyle=filled, label=kernel)
+    for level, marker in levels.items():
+        axes.plot([], [], marker, color="0.5", label=f"level {level}")
+    axes.set(xscale="log", yscale="log", xlim=(x[0], x[-1]))
     axes.set(
-        xscale="log",
-        yscale="log",
-        xlabel="flops per byte of factors",
-        ylabel="GFLOP/s, one core, float32",
+        xlabel="flops per byte of factors, by the textbook", ylabel="GFLOP/s, one core, float32"
     )
     axes.set_title("Kernels under this machine's roofs; larger marks: more factors")
-    axes.legend(fontsize=8)
+    axes.grid(alpha=0.2)
+    figure.legend(loc="outside right upper", fontsize=8)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
@@ -153,6 +158,7 @@ def main() -> None:
     parser.add_argument("--factors", nargs="+", type=int)
     parser.add_argument("--lengths", nargs="+", type=int, help="ratings of a row")
     parser.add_argument("--tables", nargs="+", type=int, help="rows of the fixed side")
+    parser.add_argument("--targets", type=int, default=40_000, help="of the top-N search")
     parser.add_argument(
         "--output", type=Path, default=Path(__file__).parent / "results", help="folder"
     )
@@ -171,6 +177,8 @@ def main() -> None:
             for table_rows in tables:
                 for length in lengths:
                     timings += map(timed, cases_of_rows(level, k, length, table_rows))
+    for k in factors:
+        timings += map(timed, cases_of_top_n(k, given.targets))
     timings.sort(
         key=lambda t: (
             t.case.kernel,

@@ -26,7 +26,7 @@ _TEST_SHARE = 0.1
 _RANKED_USERS = 3000
 # The objective over all cells that all libraries for implicit feedback are given (Hu, Koren and Volinsky 2008):
 # 1/2 sum c (p - w.h)^2 + reg/2 (|W|^2 + |H|^2); where seen c = 1 + alpha and p = 1, elsewhere c = 1 and p = 0
-IMPLICIT_ALPHA = 20.0
+IMPLICIT_ALPHA = 40.0
 IMPLICIT_REG = 20.0
 _VERSION = 1  # of what stands below: part of the file name, so that an old file is never mistaken for a new one
 

@@ -49,7 +49,7 @@ class Case:
         return statistics.median(self.rounds)
 
 
-def options(description: str) -> argparse.Namespace:
+def options(description: str, iterations: int | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", default="ml1m-half", choices=list(DATA_SETS))
     parser.add_argument("--factors", nargs="+", type=int, default=[32, 64, 128])
@@ -59,6 +59,8 @@ def options(description: str) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=1.0, help="of one timed difference, about")
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
+    if iterations is not None:
+        parser.add_argument("--iterations", type=int, default=iterations, help="of a fit, at most")
     return parser.parse_args()
 
 

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from kernel_cases import Case, cases_of_rows, cases_of_systems
+from kernel_cases import Case, cases_of_rows, cases_of_systems, cases_of_top_n
 from report import write_json
 from runner import load_runner
 
@@ -42,6 +42,7 @@ _ROWS = (
 )  # factors, ratings a row: a dual ALS system, then primal ones
 _RATINGS = 1000
 _TABLE_ROWS = 1000
+_TOP_N = 64, 4000  # factors, targets
 
 
 def cases() -> Iterator[Case]:
@@ -52,6 +53,7 @@ def cases() -> Iterator[Case]:
         for case in cases_of_rows(LEVEL, n_factors, length, _TABLE_ROWS, _RATINGS):
             if case.kernel != "gather":  # a measure of the machine, not a kernel
                 yield case
+    yield from cases_of_top_n(*_TOP_N)
 
 
 def missing() -> str:

@@ -13,10 +13,21 @@ from typing import Any
 import numpy as np
 from runner import load_runner
 
-__all__ = ["Case", "cases_of_rows", "cases_of_systems", "padded"]
+import cymf._kernels
+from cymf._serving_index import ServingIndex
+
+__all__ = ["Case", "cases_of_rows", "cases_of_systems", "cases_of_top_n", "padded"]
 
 _BATCH = 32  # rows of one rank-k update, as in ALS
 _CG_STEPS = 3
+_BLOCK = 64  # factors of a subspace
+_IMPLICIT = (
+    ("exact", 0, 0),
+    ("CG", 1, _CG_STEPS),
+    ("subspace", 2, _BLOCK),
+)  # as the kernel numbers them
+_TOP = 10
+_QUERIES = 256
 
 Run = Callable[[int, np.ndarray], Any]  # (repetitions, samples to fill with seconds)
 
@@ -52,8 +63,8 @@ class Case:
 
     @property
     def name(self) -> str:
-        parts = [self.kernel, f"k = {self.n_factors}"]
-        return ", ".join([*parts, f"{self.length} ratings a row"] if self.length else parts)
+        length = [f"{self.length} ratings a row"] if self.length else []
+        return ", ".join([self.kernel, f"k = {self.n_factors}", *length])
 
 
 def padded(n_factors: int) -> int:
@@ -173,3 +184,68 @@ def cases_of_rows(
         4 * k,
         4 * k,
     )
+
+    yield from _implicit_cases(level, k, n_rows, indices.reshape(n_rows, length), table)
+
+
+def _implicit_cases(
+    level: str, n_factors: int, n_rows: int, indices: np.ndarray, table: np.ndarray
+) -> Iterator[Case]:
+    """Return the rows of implicit ALS, by each of its methods; the fixed side stands in its eigenbasis already."""
+    kernels, runner = cymf._kernels.load_level(level, "implicit"), load_runner(level)
+    k, length, width = n_factors, indices.shape[1], table.shape[1]
+    indptr = np.arange(0, indices.size + 1, length, dtype=np.int64)
+    nothing = np.zeros(0, np.float32)
+    spectrum = np.zeros(width, np.float32)
+    spectrum[:k] = len(table) / (1.0 + np.arange(k))
+    counter, status = np.zeros(1, np.int64), np.zeros(n_rows, np.int8)
+    scratch = _random_rows(
+        1, kernels.implicit_scratch_size(k, width, length), np.random.default_rng(0)
+    )[0]
+    solved = np.zeros((n_rows, width), np.float32)
+    side = (
+        indptr, indices.ravel(), np.full(indices.size, 21, np.float32), np.ones(n_rows), nothing, True,
+        np.full(n_rows, 20.0), table, nothing, nothing, spectrum, spectrum / len(table), k,
+    )  # fmt: skip
+    exact = k * (k + 1) + 2 * k + (k**3 / 3 + 2 * k * k) / length
+    block = min(_BLOCK, k)
+    flops = {
+        "exact": exact,
+        "CG": (_CG_STEPS + 1) * 4 * k + (_CG_STEPS + 1) * 2 * k * k / length,
+        "subspace": k * (block + 1) + 6 * k + (k * block**2 / 3 + 2 * k * block) / length,
+    }
+    for name, method, setting in _IMPLICIT:
+        rest = method, setting, solved, np.array([0, n_rows]), counter, status, scratch
+
+        def work(rest: tuple[Any, ...] = rest) -> None:
+            kernels.implicit_half_sweep(*side, *rest)
+
+        yield Case(
+            f"implicit ALS row, {name}", level, k, length, len(table),
+            lambda r, s, work=work: runner.time_call(work, counter, solved, r, s),
+            indices.size, flops[name], 4 * k,
+        )  # fmt: skip
+
+
+def cases_of_top_n(n_factors: int, n_targets: int) -> Iterator[Case]:
+    """Return exact top-10 search, a unit being one query against one target; at the level that is in use.
+
+    With random factors nothing can be skipped; the others fall off in norm, as trained ones do.
+    """
+    level = cymf._kernels.simd_level()
+    runner, generator = load_runner(level), np.random.default_rng(0)
+    counter, unused = np.zeros(1, np.int64), np.zeros((1, 1), np.float32)
+    queries = generator.standard_normal((_QUERIES, n_factors), dtype=np.float32)
+    targets = generator.standard_normal((n_targets, n_factors), dtype=np.float32)
+    norms = 1 / np.sqrt(1 + np.arange(n_targets, dtype=np.float32))
+    for name, factors in (("random", targets), ("falling norms", targets * norms[:, None])):
+        index = ServingIndex.build(factors)
+
+        def work(index: ServingIndex = index) -> None:
+            index.search(queries, np.arange(_QUERIES), _TOP, n_threads=1)
+
+        yield Case(
+            f"top-{_TOP}, {name}", level, n_factors, 0, n_targets,
+            lambda r, s, work=work: runner.time_call(work, counter, unused, r, s),
+            _QUERIES * n_targets, 2 * n_factors, n_factors,
+        )  # fmt: skip

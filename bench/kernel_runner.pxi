@@ -236,6 +236,26 @@ def time_predict(
             seconds[s] = (seconds_now() - started) / repetitions
 
 
+def time_call(
+    work,                       # IN  called without arguments; what it costs beside the kernel is some microseconds
+    int64_t[::1] counter,       # OUT (1,) becomes zero before each call: the next chunk to draw
+    float[:, ::1] solved,       # OUT becomes zero before each call
+    Py_ssize_t repetitions,
+    double[::1] seconds,
+):
+    """A driver of the installed package that does all its chunks in one call."""
+    cdef Py_ssize_t s, r
+    cdef double started
+    for s in range(-1, seconds.shape[0]):
+        started = seconds_now()
+        for r in range(repetitions):
+            counter[0] = 0
+            memset(&solved[0, 0], 0, solved.shape[0] * solved.shape[1] * sizeof(float))
+            work()
+        if s >= 0:
+            seconds[s] = (seconds_now() - started) / repetitions
+
+
 def time_sgd_block(
     const uint16_t[::1] sorted_users,   # IN  (n,)
     const uint16_t[::1] sorted_items,   # IN  (n,)

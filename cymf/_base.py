@@ -3,40 +3,32 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from cymf import evaluation
-from cymf._fitted import Fitted
 from cymf._prediction import predict_pairs
 from cymf._queries import (
     Axis,
     By,
     Unknown,
-    allowed_items,
     broadcast_pairs,
-    ids_of,
     observations,
-    own_candidates,
     rows_of,
-    seen_exclusions,
     split_pairs,
 )
-from cymf._ranking_queries import best_items, most_similar
-from cymf._validation import check_integer, check_threads
+from cymf._recommender import Recommender
 
 if TYPE_CHECKING:
     import os
 
     from numpy.typing import ArrayLike
 
-    from cymf._state import FittedState
-
 __all__ = ["MatrixFactorization"]
 
 
-class MatrixFactorization(Fitted, ABC):
+class MatrixFactorization(Recommender, ABC):
     """The part that all models share: everything but ``fit``.
 
     A model predicts the rating of user i for item j as
@@ -130,184 +122,6 @@ class MatrixFactorization(Fitted, ABC):
         if clip:
             np.clip(ratings, *state.rating_range, out=ratings)
         return float(ratings[0]) if dimensions == (0, 0) else ratings
-
-    def recommend(
-        self,
-        users: ArrayLike,
-        n: int = 10,
-        *,
-        by: By = "id",
-        exclude_seen: bool = True,
-        seen: Any = None,
-        candidates: Any = None,
-        filter: ArrayLike | None = None,
-        unknown: Unknown = "fallback",
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the items with the highest predicted ratings for each user.
-
-        Parameters
-        ----------
-        users : scalar or array-like of shape (n_users,)
-            Whom to recommend to.
-        n : int, default 10
-            Items for each user.
-        by : {"id", "index"}, default "id"
-            Whether users and items, given and returned, are ids or row numbers.
-        exclude_seen : bool, default True
-            Whether to leave out what a user has rated.
-        seen : Ratings or scipy sparse matrix, optional
-            What users have rated, in place of the training ratings. The ids of Ratings are
-            matched with the model's; a sparse matrix has the model's rows and columns.
-        candidates : array-like, Ratings, scipy sparse matrix, or a list of these items for each user, optional
-            The only items to recommend: to everybody, if one-dimensional; else to each user their own, as a list
-            of items for each entry of `users`, as Ratings (matched by ids), or as a sparse matrix with the model's
-            rows and columns. Items that the model does not know are passed over.
-        filter : array-like, optional
-            Items not to recommend.
-        unknown : {"fallback", "raise"}, default "fallback"
-            What to do with users without training ratings: rank by the mean and the item
-            biases, or raise. With ``"raise"``, unknown `candidates` and `filter` raise as well.
-
-        Returns
-        -------
-        items : ndarray of shape (n_users, n), or (n,) for a scalar user
-            Best first; equal scores in the order of the items' row numbers. Items without training
-            ratings are never recommended. Where fewer than `n` items are left, the rest is -1, or
-            "" among ids that are strings.
-        scores : ndarray of the same shape, in the dtype of the model
-            Predicted ratings, NaN in the rest.
-
-        Raises
-        ------
-        ValueError
-            If ``exclude_seen=True`` and there is nothing to tell what was seen: the model keeps
-            no ratings and `seen` is not given.
-        UnknownIdError
-            If ``unknown="raise"`` and a user or item has no training ratings.
-        IndexError
-            If ``by="index"`` and a row number is not in the matrix.
-        NotFittedError
-            If `fit` has not been called.
-
-        Notes
-        -----
-        The answer is exact and the same for any number of threads. The first call makes an index of the items
-        (`n_factors` bytes an item), which is kept as long as the model is not trained again; then a query takes
-        O(n_items n_factors) byte operations at most, and where norms of the item factors differ, far less: items
-        are visited in the order of ‖h_j‖ and b_j, and ‖w_i‖ ‖h_j‖ + b_j bounds what is left. Memory beside index
-        and answer does not grow with the number of users.
-        """
-        state = self._fitted()
-        n = check_integer("n", n, 1)
-        if seen is not None and not exclude_seen:
-            raise ValueError("seen is given with exclude_seen=False; expected one or the other")
-        rows = rows_of(users, Axis.users(state), by=by, unknown=unknown)
-        excluded = seen_exclusions(state, seen, users, by) if exclude_seen else None
-        offset = np.full(len(rows), state.global_mean, state.dtype)
-        if state.user_bias is None:
-            offset[rows < 0] = state.rating_mean
-        else:
-            offset += np.where(rows >= 0, state.user_bias[rows], 0)
-        own = own_candidates(state, candidates, users, by, unknown)
-        items, scores = best_items(
-            state,
-            state.user_factors,
-            rows,
-            offset,
-            n,
-            excluded=excluded,
-            allowed=allowed_items(state, None if own else candidates, filter, by, unknown),
-            candidates=own,
-            n_threads=self._query_threads(),
-        )
-        ids = ids_of(items, Axis.items(state), by)
-        return (ids[0], scores[0]) if np.ndim(users) == 0 else (ids, scores)
-
-    def similar_items(
-        self,
-        items: ArrayLike,
-        n: int = 10,
-        *,
-        by: By = "id",
-        metric: Literal["cosine", "dot"] = "cosine",
-        include_self: bool = False,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the items whose factors are most like those of each given item.
-
-        Parameters
-        ----------
-        items : scalar or array-like of shape (n_queries,)
-            The items to compare with all others.
-        n : int, default 10
-            Answers for each item.
-        by : {"id", "index"}, default "id"
-            Whether items, given and returned, are ids or row numbers.
-        metric : {"cosine", "dot"}, default "cosine"
-            The cosine h_i·h_j / (‖h_i‖ ‖h_j‖), 0 where a norm is 0; or the product h_i·h_j.
-        include_self : bool, default False
-            Whether an item may be an answer to itself.
-
-        Returns
-        -------
-        ids : ndarray of shape (n_queries, n), or (n,) for a scalar item
-            Most similar first; equal ones in the order of their row numbers. Items without
-            training ratings are no answer. Padded by -1, or "" among ids that are strings.
-        scores : ndarray of the same shape, in the dtype of the model
-            Padded by NaN.
-
-        Raises
-        ------
-        UnknownIdError
-            If an item has no training ratings: nothing is known that could be similar.
-        IndexError
-            If ``by="index"`` and a row number is not in the matrix.
-        NotFittedError
-            If `fit` has not been called.
-        """
-        state = self._fitted()
-        return self._similar(state, Axis.items(state), items, n, by, metric, include_self)
-
-    def similar_users(
-        self,
-        users: ArrayLike,
-        n: int = 10,
-        *,
-        by: By = "id",
-        metric: Literal["cosine", "dot"] = "cosine",
-        include_self: bool = False,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the users whose factors are most like those of each given user.
-
-        Parameters, answers and errors are those of `similar_items`, with users for items.
-        """
-        state = self._fitted()
-        return self._similar(state, Axis.users(state), users, n, by, metric, include_self)
-
-    def _similar(
-        self,
-        state: FittedState,
-        axis: Axis,
-        values: ArrayLike,
-        n: int,
-        by: By,
-        metric: str,
-        include_self: bool,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        rows = rows_of(values, axis, by=by, unknown="raise")
-        found, scores = most_similar(
-            state,
-            axis.what,
-            rows,
-            check_integer("n", n, 1),
-            metric=metric,
-            include_self=include_self,
-            n_threads=self._query_threads(),
-        )
-        ids = ids_of(found, axis, by)
-        return (ids[0], scores[0]) if np.ndim(values) == 0 else (ids, scores)
-
-    def _query_threads(self) -> int:
-        return check_threads(getattr(self, "n_threads", 1))
 
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Return R², the share of the ratings' variance that the predictions explain.

@@ -14,7 +14,7 @@ import cymf
 from cymf._cli_console import Console, table
 from cymf._cli_files import read_ratings
 from cymf._cli_parameters import estimator_class, given_parameters, ranks
-from cymf._cli_recommendations import RecommendationFile, recommendation_rows
+from cymf._recommendation_file import RecommendationFile, recommendation_rows
 from cymf.evaluation import cross_validate, evaluate_ranking, kfold
 from cymf.ratings import Ratings
 

@@ -112,12 +112,11 @@ class Epochs:
         self._generator = generator
         self._back_off = back_off
         self._halvings = 0
-        row_bytes = start.width * problem.dtype.itemsize
-        self._strata = Strata.of(problem.users, problem.items, row_bytes, generator)
+        self._strata = Strata.of(problem.users, problem.item_counts, generator)
         self._orders = self._strata.user_stripes.order, self._strata.item_stripes.order
         self.working = start.like()
         _copy_rows(start, self.working, self._orders, gather=True)
-        user_counts, item_counts = counts or (problem.users.counts, problem.items.counts)
+        user_counts, item_counts = counts or (problem.users.counts, problem.item_counts)
         self._shares = self._penalty_shares(user_counts, 0), self._penalty_shares(item_counts, 1)
         self._sums = self._first_sums(sums or {})
         self._usual, self._limit = self._plausible_errors(start)
@@ -127,9 +126,11 @@ class Epochs:
         """Return (λ n^(ν−1), λ_b n^(ν−1)) of each row, in stripe order."""
         problem = self.problem
         power = np.maximum(counts, 1).astype(np.float64) ** (problem.reg_exponent - 1)
-        shares: np.ndarray = np.multiply.outer(power, (problem.reg, problem.reg_bias))
-        ordered: np.ndarray = shares[self._orders[side]]
-        return ordered.astype(problem.dtype)
+        shares = np.empty((len(power), 2), problem.dtype)
+        ordered = power[self._orders[side]]
+        shares[:, 0] = problem.reg * ordered
+        shares[:, 1] = problem.reg_bias * ordered
+        return shares
 
     def _first_sums(self, known: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         rule, n_factors = self.rate.step_rule, self.working.n_factors
@@ -153,8 +154,8 @@ class Epochs:
 
     def _plausible_errors(self, start: Factors) -> tuple[float, float]:
         """Return the largest plausible mean squared error of all ratings, and of a single block."""
-        values = self.problem.users.values.astype(np.float64) - self.problem.mean
-        largest = float(np.max(values**2)) or 1e-12
+        extremes = np.subtract(self.problem.ratings.rating_range, self.problem.mean)
+        largest = float(np.max(extremes**2)) or 1e-12
         initial = self.problem.squared_error(start) / self.problem.total_weight
         weights = self.problem.users.weights
         self._heaviest = float(weights.max()) if len(weights) else 1.0

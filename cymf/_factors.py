@@ -57,13 +57,13 @@ class Factors:
 
     def _view(self, flat: np.ndarray) -> None:
         n_users, n_items = self._shape
-        items = n_users * self.width
-        biases = items + n_items * self.width
-        n_user_bias = n_users if self.use_bias else 0
-        self.user = flat[:items].reshape(n_users, self.width)
-        self.item = flat[items:biases].reshape(n_items, self.width)
-        self.user_bias = flat[biases : biases + n_user_bias]
-        self.item_bias = flat[biases + n_user_bias :]
+        users_end = n_users * self.width
+        items_end = users_end + n_items * self.width
+        biases_end = items_end + (n_users if self.use_bias else 0)
+        self.user = flat[:users_end].reshape(n_users, self.width)
+        self.item = flat[users_end:items_end].reshape(n_items, self.width)
+        self.user_bias = flat[items_end:biases_end]
+        self.item_bias = flat[biases_end:]
         self.flat = flat
 
     def like(self) -> Self:

@@ -126,7 +126,7 @@ class FoldIn:
         solved = np.zeros((len(side.counts), width), self.dtype)
         longest = int(np.diff(side.indptr).max(initial=0))
         with Workers(n_threads) as workers:
-            scratch = scratch_of(self._n_unknowns, width, longest, self.dtype, n_threads)
+            scratch = scratch_of(width, longest, self.dtype, n_threads)
             self._fixed.solve(side, solved, Method("cholesky"), workers, scratch)
         solved = solved @ self._back
         k = self.model.n_factors

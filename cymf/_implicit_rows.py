@@ -22,7 +22,9 @@ from cymf._parallel import Workers
 __all__ = ["FixedSide", "ImplicitRows", "Method", "rotate", "scratch_of"]
 
 _ROTATED_BLOCK = 2048  # rows
-_NO_DIRECTION = 1e30  # the eigenvalue of padding and of directions without rows: nothing moves there
+_NO_DIRECTION = (
+    1e30  # the eigenvalue of padding and of directions without rows: nothing moves there
+)
 
 
 class Method:
@@ -62,11 +64,9 @@ class Method:
         return float(n_unknowns * each)
 
 
-def scratch_of(
-    n_unknowns: int, width: int, longest: int, dtype: np.dtype[Any], n_threads: int
-) -> list[np.ndarray]:
+def scratch_of(width: int, longest: int, dtype: np.dtype[Any], n_threads: int) -> list[np.ndarray]:
     """Return every worker's scratch."""
-    size = implicit_kernels.implicit_scratch_size(n_unknowns, width, longest)
+    size = implicit_kernels.implicit_scratch_size(width, longest)
     return [aligned_zeros(size, dtype) for _ in range(n_threads)]
 
 
@@ -195,7 +195,7 @@ class ImplicitRows:
         self._method = Method(solver, cg_steps, block_size, width, dtype.itemsize)
         longest = int(max(problem.users.counts.max(), problem.items.counts.max()))
         n_threads = problem.workers.n_threads
-        self._scratch = scratch_of(self._n_unknowns, width, longest, dtype, n_threads)
+        self._scratch = scratch_of(width, longest, dtype, n_threads)
         self._grams: dict[str, np.ndarray] = {}  # of sides as they are now
 
     def solve_users(self, factors: Factors) -> None:

@@ -13,6 +13,8 @@ from cymf._factors import Factors
 from cymf._implicit_problem import ImplicitModel, ImplicitProblem, implicit_model
 from cymf._implicit_rows import ImplicitRows
 from cymf._inputs import start_from, training_ratings
+from cymf._ranking_metrics import as_metrics, ranking_scores
+from cymf._ranking_problem import held_out_of
 from cymf._training import Iteration, TrainingLoop
 from cymf._validation import (
     check_choice,
@@ -65,7 +67,7 @@ class Settings:
             init_distribution=check_choice(
                 "init_distribution", estimator.init_distribution, ("normal", "uniform")
             ),
-            validation_metric=estimator.validation_metric,
+            validation_metric=as_metrics((estimator.validation_metric,))[0].name,
             patience=None if patience is None else check_integer("patience", patience, 1),
             track_objective=check_flag("track_objective", estimator.track_objective),
             store_ratings=check_flag("store_ratings", estimator.store_ratings),
@@ -101,9 +103,6 @@ def validation_score(
     """Return the function that scores factors on held-out interactions, NaN without them."""
     if validation is None:
         return lambda factors: math.nan
-    from cymf._ranking_metrics import ranking_scores
-    from cymf._ranking_problem import held_out_of
-
     metric = settings.validation_metric
     if isinstance(validation, tuple):
         if len(validation) != 2:

@@ -32,15 +32,10 @@ FORMAT_VERSION = 1
 ESTIMATORS: Mapping[str, str] = MappingProxyType(
     {
         "ALS": "cymf.als",
-        "GradientDescent": "cymf.gradient_descent",
-        "Popularity": "cymf.baselines",
-        "Random": "cymf.baselines",
-        "ImplicitALS": "cymf.implicit_als",
-        "BPR": "cymf.bpr",
-        "GradientDescent": "cymf.gradient_descent",
         "BPR": "cymf.bpr",
         "ContrastiveMF": "cymf.contrastive_mf",
         "GradientDescent": "cymf.gradient_descent",
+        "ImplicitALS": "cymf.implicit_als",
         "LogisticMF": "cymf.logistic_mf",
         "Popularity": "cymf.baselines",
         "Random": "cymf.baselines",

@@ -133,6 +133,8 @@ class _Search(Parameterized, ABC):
         self._best_model = None
         if keep:
             self._best_model = best[0][2]
+            if hasattr(self.model, "n_threads"):
+                self._best_model.n_threads = self.model.n_threads  # no longer one job of several
         elif refit:
             self._best_model = self._refitted(ratings, results[order[0]])
         return self

@@ -25,6 +25,7 @@ _SMALL_WORK = (
     2_000_000  # floating-point operations below which waking a thread costs more than it saves
 )
 _CHUNKS = 256
+_FEW_ROWS = 64  # each a chunk of its own, without further ado
 
 
 def available_threads() -> int:
@@ -43,6 +44,8 @@ def equal_work_chunks(indptr: np.ndarray, work_per_row: float) -> np.ndarray:
     with the number of rows, depend on the data alone.
     """
     n_rows = len(indptr) - 1
+    if n_rows <= _FEW_ROWS:
+        return np.arange(n_rows + 1, dtype=np.int64)
     work = indptr + work_per_row * np.arange(n_rows + 1)
     borders = np.searchsorted(work, np.linspace(0, work[-1], _CHUNKS + 1)[1:-1])
     return np.unique(np.concatenate([[0], borders, [n_rows]]).astype(np.int64))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Problem", "Side", "Validation"]
 
 _BLOCK_ROWS = 1024  # converted to float64 at once
+_BLOCK_RATINGS = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,17 +109,22 @@ class Problem:
                 "scale them down" + (", or use dtype='float64'" if dtype == np.float32 else "")
             )
         self.users = self._side(ratings.csr(dtype))
-        self.items = self._side(ratings.csc(dtype))
+        self.item_counts = ratings.item_counts
         weights = self.users.weights if len(self.users.weights) else None
         self._user_scale, self._item_scale = (
-            np.maximum(side.counts, 1) ** reg_exponent  # empty rows are zero
-            for side in (self.users, self.items)
+            np.maximum(counts, 1) ** reg_exponent  # empty rows are zero
+            for counts in (self.users.counts, self.item_counts)
         )
-        self.rating_mean = float(np.average(self.users.values.astype(np.float64), weights=weights))
+        self.rating_mean = _mean(self.users.values, weights)
         self.mean = self.rating_mean if use_bias else 0.0
         self.total_weight = (
             float(np.sum(weights, dtype=np.float64)) if weights is not None else float(ratings.nnz)
         )
+
+    @cached_property
+    def items(self) -> Side:
+        """The ratings by item, made when first asked for: SGD never does."""
+        return self._side(self.ratings.csc(self.dtype))
 
     def _side(self, view: Any) -> Side:
         weights = np.zeros(0, self.dtype) if view.weights is None else view.weights
@@ -142,11 +149,16 @@ class Problem:
     def random(self, generator: np.random.Generator, std: float) -> Factors:
         """Return normal factors of standard deviation `std`, zero for rows without ratings; biases of zero."""
         factors = self.zeros()
-        for array, side in ((factors.user, self.users), (factors.item, self.items)):
-            k = self.n_factors
-            array[:, :k] = generator.standard_normal((len(array), k), dtype=self.dtype)
-            array[:, :k] *= std
-            array[side.counts == 0] = 0
+        k = self.n_factors
+        for array, counts in (
+            (factors.user, self.users.counts),
+            (factors.item, self.item_counts),
+        ):
+            for start in range(0, len(array), _BLOCK_ROWS):
+                block = array[start : start + _BLOCK_ROWS, :k]
+                block[:] = generator.standard_normal(block.shape, dtype=self.dtype)
+                block *= std
+            array[counts == 0] = 0
         return factors
 
     def sweep(
@@ -211,10 +223,10 @@ class Problem:
         ):
             for start in range(0, len(rows), _BLOCK_ROWS):
                 block = rows[start : start + _BLOCK_ROWS].astype(np.float64)
-                np.multiply(block, block, out=block)
-                total += self.reg * float((scale[start : start + _BLOCK_ROWS] @ block).sum())
+                norms = np.multiply(block, block, out=block).sum(axis=1)
+                total += self.reg * float(np.sum(scale[start : start + _BLOCK_ROWS] * norms))
             if len(bias):
-                total += self.reg_bias * float(scale @ bias.astype(np.float64) ** 2)
+                total += self.reg_bias * float(np.sum(scale * bias.astype(np.float64) ** 2))
         return total
 
     def objective(self, factors: Factors) -> tuple[float, float]:
@@ -248,8 +260,17 @@ class Problem:
             self.workers.run(work)
         if not self.use_bias:  # without μ, what is unknown is predicted by the ratings' mean
             predictions[(held_out.users < 0) | (held_out.items < 0)] = self.rating_mean
-        errors = predictions.astype(np.float64) - held_out.values
-        return math.sqrt(float(np.average(errors**2, weights=held_out.weights)))
+        squared, total = 0.0, 0.0
+        for start in range(0, len(predictions), _BLOCK_RATINGS):
+            block = slice(start, start + _BLOCK_RATINGS)
+            errors = predictions[block].astype(np.float64) - held_out.values[block]
+            if held_out.weights is None:
+                squared += float(np.sum(errors * errors))
+                total += len(errors)
+            else:
+                squared += float(np.sum(held_out.weights[block] * errors**2))
+                total += float(held_out.weights[block].sum())
+        return math.sqrt(squared / total)
 
     def state(
         self,
@@ -274,10 +295,24 @@ class Problem:
             user_ids=self.ratings.user_ids,
             item_ids=self.ratings.item_ids,
             user_counts=self.users.counts,
-            item_counts=self.items.counts,
+            item_counts=self.item_counts,
             ratings=self.ratings if store_ratings else None,
             history=history,
             n_iter=n_iter,
             stop_reason=stop_reason,
             extra=extra or {},
         )
+
+
+def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
+    """Return Σ c a / Σ c in float64, a block of ratings after the other."""
+    total, weight = 0.0, 0.0
+    for start in range(0, len(values), _BLOCK_RATINGS):
+        block = slice(start, start + _BLOCK_RATINGS)
+        exact = values[block].astype(np.float64)
+        if weights is None:
+            total += float(exact.sum())
+        else:
+            total += float(np.sum(exact * weights[block]))
+            weight += float(np.sum(weights[block], dtype=np.float64))
+    return total / (len(values) if weights is None else weight)

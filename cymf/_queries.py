@@ -33,9 +33,11 @@ __all__ = [
     "own_candidates",
     "ids_of",
     "positions_of",
+    "row_of",
     "rows_of",
     "seen_exclusions",
     "split_pairs",
+    "vector_exclusions",
 ]
 
 By = Literal["id", "index"]
@@ -130,6 +132,23 @@ def rows_of(
             f"{axis.what} {first!r} has no training ratings{count if len(missing) > 1 else ''}"
         )
     return rows
+
+
+def row_of(value: Any, axis: Axis, by: By) -> int:
+    """Return the row number of a single id or row number with training ratings, the quick way; -1 for anything else."""
+    if isinstance(value, np.integer):
+        value = int(value)
+    if by not in ("id", "index"):
+        return -1
+    if axis.ids is None or by == "index":
+        if type(value) is not int or not 0 <= value < len(axis.counts):
+            return -1
+        row = value
+    elif by == "id" and type(value) in (int, str):
+        row = int(axis.ids.to_index([value], axis.what)[0])
+    else:
+        return -1
+    return row if row >= 0 and axis.counts[row] > 0 else -1
 
 
 def ids_of(rows: np.ndarray, axis: Axis, by: By) -> np.ndarray:
@@ -298,6 +317,32 @@ def own_candidates(
     known = state.item_counts[items] > 0
     known_before = np.concatenate([[0], np.cumsum(known)])
     return Candidates(rows, known_before[indptr], items[known].astype(np.int64))
+
+
+def vector_exclusions(
+    state: FittedState, exclude: Any, n_queries: int, scalar: bool, by: By, unknown: Unknown
+) -> Exclusions | None:
+    """Return the items to leave out for queries that are no users: a list, one for each, or a sparse matrix."""
+    if exclude is None:
+        return None
+    rows = np.arange(n_queries)
+    if sp.issparse(exclude):
+        if exclude.shape != (n_queries, state.n_items):
+            raise ValueError(
+                f"exclude has shape {exclude.shape}; expected {(n_queries, state.n_items)}, a row for each query and "
+                "the items of the model"
+            )
+        csr = sp.csr_array(exclude)
+        return Exclusions(rows, *_rising(csr.indptr, csr.indices, state.n_items))
+    lists = [exclude] if scalar else list(exclude)
+    if len(lists) != n_queries:
+        raise ValueError(
+            f"exclude holds {len(lists)} lists; expected {n_queries}, one for each query"
+        )
+    found = [rows_of(one, Axis.items(state), by=by, unknown=unknown) for one in lists]
+    found = [np.unique(one[one >= 0]) for one in found]
+    indptr = np.concatenate([[0], np.cumsum([len(one) for one in found])])
+    return Exclusions(rows, indptr, np.concatenate([np.zeros(0, np.int64), *found]))
 
 
 def _is_list_of_lists(candidates: Any) -> bool:

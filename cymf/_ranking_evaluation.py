@@ -8,7 +8,6 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cymf._compressed import is_canonical
 from cymf._fitted import Fitted
 from cymf._queries import Axis, rows_of, seen_exclusions
 from cymf._ranking_metrics import (
@@ -21,7 +20,6 @@ from cymf._ranking_metrics import (
 )
 from cymf._ranking_report import RankingReport
 from cymf._state import FittedState
-from cymf._top_n import Exclusions
 from cymf._validation import check_threads
 from cymf.ratings import Ratings, as_ratings
 
@@ -149,7 +147,7 @@ def evaluate_ranking(
     held_out, users = _held_out(held_out_ratings, items, catalogue)
     rows = rows_of(users, Axis.users(state))
     if exclude_seen:
-        held_out.excluded = _rising(seen_exclusions(state, seen, users, "id"))
+        held_out.excluded = seen_exclusions(state, seen, users, "id")
     means, per_user = measure_factors(
         state.user_factors, rows, state.item_factors, state.item_bias, held_out, wanted, threads
     )
@@ -207,16 +205,6 @@ def _held_out(
         )
     users = held_out.users if test.user_ids is None else test.user_ids.to_ids(held_out.users)
     return held_out, users
-
-
-def _rising(excluded: Exclusions) -> Exclusions:
-    """Return exclusions with the items of each row in rising order."""
-    indptr = np.asarray(excluded.indptr)
-    indices = np.asarray(excluded.indices)
-    if not is_canonical(indptr, indices):
-        rows = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-        indices = indices[np.lexsort((indices, rows))]
-    return Exclusions(excluded.rows, indptr, indices)
 
 
 def _state_of_factors(

@@ -280,6 +280,7 @@ def measure_factors(
             target_offset=item_bias,
             excluded=None if excluded is None else excluded._replace(rows=excluded.rows[block]),
             allowed=allowed,
+            n_threads=n_threads,
         )[0]
 
     of_lists = [metric for metric in metrics if metric.kind != "auc"]

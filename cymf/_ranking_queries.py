@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cymf._serving_index import Exclusions, Purpose, serving_index
+from cymf._serving_index import Exclusions, Purpose, empty_answers, serving_index
 from cymf._top_n import Candidates, top_n_of_lists
 from cymf._validation import check_choice
 
 if TYPE_CHECKING:
     from cymf._state import FittedState
 
-__all__ = ["best_items", "most_similar"]
+__all__ = ["best_items", "best_items_of_one", "most_similar"]
 
 _SHORT = 32  # a list of less than 1 / 32 of the items is scored faster one by one
 
@@ -46,10 +46,23 @@ def best_items(
         The only items of each query.
     n_threads : int
     """
+    unknown = query_rows < 0
+    if state.item_bias is None and unknown.any():
+        return _with_popularity(
+            state,
+            query_factors,
+            query_rows,
+            query_offset,
+            n,
+            unknown,
+            excluded,
+            allowed,
+            candidates,
+            n_threads,
+        )
     mask = None
     if allowed is not None:
-        mask = np.zeros(state.n_items, np.uint8)
-        mask[allowed] = 1
+        mask = _mask(allowed, state.n_items)
         if candidates is None and len(allowed) * _SHORT < state.n_items:
             one_row = np.zeros(len(query_rows), np.int64)
             candidates = Candidates(one_row, np.array([0, len(allowed)]), allowed)
@@ -76,6 +89,70 @@ def best_items(
         allowed=mask,
         n_threads=n_threads,
     )
+
+
+def _with_popularity(
+    state: FittedState,
+    query_factors: np.ndarray,
+    query_rows: np.ndarray,
+    query_offset: np.ndarray,
+    n: int,
+    unknown: np.ndarray,
+    excluded: Exclusions | None,
+    allowed: np.ndarray | None,
+    candidates: Candidates | None,
+    n_threads: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Answer the unknown by the items with the most training ratings, all with the score `query_offset`."""
+    items, scores = empty_answers(len(query_rows), n, state.dtype)
+    for part in (unknown, ~unknown):
+        rows, offset = query_rows[part], query_offset[part]
+        left_out = None if excluded is None else excluded._replace(rows=excluded.rows[part])
+        own = None if candidates is None else candidates._replace(rows=candidates.rows[part])
+        if part is not unknown:
+            items[part], scores[part] = best_items(
+                state, query_factors, rows, offset, n, excluded=left_out, allowed=allowed, candidates=own,
+                n_threads=n_threads,
+            )  # fmt: skip
+            continue
+        mask = None if allowed is None else _mask(allowed, state.n_items)
+        index = serving_index(state, "popularity")
+        nothing = np.zeros((0, 0))
+        if own is None:
+            found = index.search(
+                nothing, rows, n, excluded=left_out, allowed=mask, n_threads=n_threads
+            )[0]
+        else:
+            found = top_n_of_lists(
+                nothing, rows, index.factors, n, own, target_offset=index.offset, excluded=left_out,
+                allowed=mask, n_threads=n_threads,
+            )[0]  # fmt: skip
+        items[part], scores[part] = found, np.where(found >= 0, offset[:, None], np.nan)
+    return items, scores
+
+
+def _mask(rows: np.ndarray, n_rows: int) -> np.ndarray:
+    mask = np.zeros(n_rows, np.uint8)
+    mask[rows] = 1
+    return mask
+
+
+def best_items_of_one(
+    state: FittedState, row: int, n: int, exclude_seen: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the best items, of shape (n,), of one user with training ratings: what a web service asks for."""
+    rows = np.array([row])
+    offset = np.full(1, state.global_mean, state.dtype)
+    if state.user_bias is not None:
+        offset += state.user_bias[row]
+    excluded = None
+    if exclude_seen and state.ratings is not None:
+        view = state.ratings.csr(state.ratings.values.dtype)
+        excluded = Exclusions(rows, view.indptr, view.indices)
+    items, scores = serving_index(state, "recommend").search(
+        state.user_factors, rows, n, query_offset=offset, excluded=excluded
+    )
+    return items[0], scores[0]
 
 
 def most_similar(

@@ -126,8 +126,8 @@ class RankingReport(Mapping[str, float]):
             )
         if method == "normal" or np.ptp(values) == 0:
             reach = float(stats.norm.ppf(0.5 + level / 2)) * self.standard_error(metric)
-            return self[metric] - reach, self[metric] + reach
-        return _bootstrap(values, level, n_resamples, random_state)
+            return float(self[metric] - reach), float(self[metric] + reach)
+        return _percentiles(_bootstrap_means(values, n_resamples, random_state), level)
 
     def _defined(self, metric: str) -> NDArray[np.float64]:
         if metric not in self.per_user:
@@ -240,8 +240,8 @@ def compare(
     if np.ptp(differences) == 0:
         interval, p_value = (mean, mean), 1.0 if mean == 0 else 0.0
     elif method == "bootstrap":
-        interval = _bootstrap(differences, level, n_resamples, random_state)
         means = _bootstrap_means(differences, n_resamples, random_state)
+        interval = _percentiles(means, level)
         beyond = min(np.count_nonzero(means <= 0), np.count_nonzero(means >= 0))
         p_value = min(1.0, 2 * (beyond + 1) / (n_resamples + 1))
     else:
@@ -249,17 +249,7 @@ def compare(
         low, high = test.confidence_interval(level)
         interval, p_value = (float(low), float(high)), float(test.pvalue)
         if method == "randomization":
-            p_value = float(
-                stats.permutation_test(
-                    (differences,),
-                    _mean_of_last_axis,
-                    permutation_type="samples",
-                    vectorized=True,
-                    n_resamples=n_resamples,
-                    batch=max(1, _BATCH_DRAWS // len(differences)),
-                    random_state=random_generator(random_state),
-                ).pvalue
-            )
+            p_value = _randomization_p_value(differences, n_resamples, random_state)
     return Comparison(
         metric=metric,
         difference=mean,
@@ -309,12 +299,28 @@ def _bootstrap_means(
     return means
 
 
-def _bootstrap(
-    values: NDArray[np.float64], level: float, n_resamples: int, random_state: RandomState
-) -> tuple[float, float]:
-    means = _bootstrap_means(values, n_resamples, random_state)
+def _percentiles(means: NDArray[np.float64], level: float) -> tuple[float, float]:
     low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
     return float(low), float(high)
+
+
+def _randomization_p_value(
+    differences: NDArray[np.float64], n_resamples: int, random_state: RandomState
+) -> float:
+    """Return how often a mean of the differences under random signs is as far from 0 as theirs.
+
+    `scipy.stats.permutation_test` does the same with ``permutation_type="samples"``, and takes ten times as long.
+    """
+    generator = random_generator(random_state)
+    total = differences.sum()
+    beyond, left = 0, n_resamples
+    while left:
+        size = min(left, max(1, _BATCH_DRAWS // len(differences)))
+        turned = generator.integers(0, 2, (size, len(differences)), np.int8)
+        totals = total - 2 * (turned @ differences)
+        beyond += int(np.count_nonzero(abs(totals) >= abs(total) * (1 - 1e-12)))
+        left -= size
+    return float((beyond + 1) / (n_resamples + 1))
 
 
 def _check_level(level: Any) -> float:

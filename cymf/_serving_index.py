@@ -1,12 +1,13 @@
 """Targets made ready for exact top-N search: in the order of a bound on their scores, and quantized.
 
-With x = ‖w‖ the score of query w and target h is at most x ‖h‖ + b_h. Targets stand in the order of that bound for a typical
-query; for every panel of 64 the index knows an upper bound for all targets from there on, at a few norms x. The bound
-is a maximum of straight lines, a convex function of x, so that between two of these norms the chord is above it.
+With x = ‖w‖ the score of query w and target h is at most x ‖h‖ + b_h. Targets stand in the order of that bound for a
+typical query; for every panel of 64 the index knows an upper bound for all targets from there on, at a few norms x. The
+bound is a maximum of straight lines, a convex function of x, so that between two of these norms the chord is above it.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Exclusions", "Purpose", "ServingIndex", "serving_index"]
 
-Purpose = Literal["recommend", "item dot", "item cosine", "user dot", "user cosine"]
+Purpose = Literal["recommend", "popularity", "item dot", "item cosine", "user dot", "user cosine"]
 
 _STRIP, _PANEL = 16, 64  # targets; CYMF_STRIP and CYMF_PANEL of the kernel
 _BLOCK = 64  # queries; TOP_N_BLOCK of the kernel
@@ -48,7 +49,8 @@ class ServingIndex(NamedTuple):
     order : ndarray of int64, shape (n_ordered,)
         The targets that can be an answer, in the order of the panels.
     panels : ndarray of int8, shape (n_strips, quads, 64)
-        Four factors of the 16 targets of a strip beside each other, four strips to a panel; quads is n_factors / 4 rounded up to an even number.
+        Four factors of the 16 targets of a strip beside each other, four strips to a panel; quads is n_factors / 4
+        rounded up to an even number.
     starts : ndarray of int32, shape (n_strips, 16)
         What undoes the shift of quantized queries.
     scale : ndarray of float32, shape (n_strips, 16)
@@ -63,7 +65,8 @@ class ServingIndex(NamedTuple):
 
     Notes
     -----
-    Memory: about n_factors + 25 bytes a target, beside the factors. Making one takes O(n_targets (n_factors + log n_targets)).
+    Memory: about n_factors + 25 bytes a target, beside the factors. Making one takes
+    O(n_targets (n_factors + log n_targets)).
     """
 
     factors: np.ndarray
@@ -191,6 +194,9 @@ class ServingIndex(NamedTuple):
         def work(_: int) -> None:
             top_n_kernels.top_n_search(*arguments, np.empty(size, np.int8))
 
+        if len(query_rows) == 1:
+            work(0)
+            return answers
         operations = 2.0 * len(query_rows) * self.panels.size
         with Workers(min(n_threads, -(-len(query_rows) // _BLOCK) or 1)) as workers:
             workers.run(work, operations)
@@ -199,6 +205,16 @@ class ServingIndex(NamedTuple):
 
 _indexes: WeakKeyDictionary[FittedState, dict[Purpose, ServingIndex]] = WeakKeyDictionary()
 _building = threading.Lock()
+
+
+def _release() -> None:
+    """In a child of fork nobody is building, whoever was in the parent."""
+    global _building
+    _building = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_release)
 
 
 def serving_index(state: FittedState, purpose: Purpose) -> ServingIndex:
@@ -221,6 +237,8 @@ def _build(state: FittedState, purpose: Purpose) -> ServingIndex:
     factors = state.user_factors if by_user else state.item_factors
     counts = state.user_counts if by_user else state.item_counts
     known = None if counts.all() else np.flatnonzero(counts)
+    if purpose == "popularity":
+        return ServingIndex.build(np.zeros((len(counts), 0)), counts.astype(np.float64), known)
     if purpose == "recommend" and state.item_bias is not None:
         norms = np.sqrt(np.einsum("uf,uf->u", state.user_factors, state.user_factors))
         return ServingIndex.build(factors, state.item_bias, known, float(norms.max(initial=0)))

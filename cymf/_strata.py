@@ -20,8 +20,6 @@ __all__ = ["Stripes", "Strata"]
 
 _RATINGS_PER_BLOCK = 2000
 _MOST_STRIPES = 32
-_TILE_BYTES = 1 << 14
-_VISIT_RATINGS = 2.5
 _STRIPE_ROWS = 1 << 16  # rows within a stripe are 16-bit numbers
 
 
@@ -92,19 +90,15 @@ class Strata:
         return len(self.user_stripes.start) - 1
 
     @classmethod
-    def of(cls, users: Side, items: Side, row_bytes: int, generator: np.random.Generator) -> Strata:
-        """Deal the ratings of `users` (rows are users) into blocks; a row of factors takes `row_bytes`."""
-        nnz, n_users, n_items = len(users.indices), len(users.counts), len(items.counts)
+    def of(cls, users: Side, item_counts: np.ndarray, generator: np.random.Generator) -> Strata:
+        """Deal the ratings of `users` (rows are users) into blocks."""
+        nnz, n_users, n_items = len(users.indices), len(users.counts), len(item_counts)
         wanted = min(_MOST_STRIPES, math.isqrt(nnz // _RATINGS_PER_BLOCK) + 1)
         needed = -(-max(n_users, n_items) // (_STRIPE_ROWS - 1))
         n_stripes = max(wanted, needed)
         user_stripes = Stripes.deal(users.counts, n_stripes, generator)
-        item_stripes = Stripes.deal(items.counts, n_stripes, generator)
+        item_stripes = Stripes.deal(item_counts, n_stripes, generator)
         fullest = int(np.bincount(user_stripes.stripe, users.counts, n_stripes).max())
-        tiles = _tiles(int(np.diff(item_stripes.start).max()), n_stripes, nnz / n_users, row_bytes)
-        place = item_stripes.position - item_stripes.start[item_stripes.stripe]
-        size = np.diff(item_stripes.start)[item_stripes.stripe]
-        item_tile = (item_stripes.stripe * tiles + place * tiles // size).astype(np.int32)
         strata = cls(
             user_stripes,
             item_stripes,
@@ -123,26 +117,15 @@ class Strata:
             item_stripes.position,
             user_stripes.start,
             item_stripes.start,
-            item_tile,
-            tiles,
+            item_stripes.stripe,
             strata.block_start,
             strata.users,
             strata.items,
             strata.values,
             strata.weights,
-            np.zeros(n_stripes * tiles + 1, np.int64),
+            np.zeros(n_stripes + 1, np.int64),
             np.empty(fullest, np.uint16),
             np.empty(fullest, np.int64),
             np.empty(fullest, np.int64),
         )
         return strata
-
-
-def _tiles(stripe_items: int, n_stripes: int, ratings_per_user: float, row_bytes: int) -> int:
-    """Return into how many tiles an item stripe is cut.
-
-    A tile's factors should fit half the L1 cache, but a user who is fetched for a tile should find some ratings there.
-    """
-    wanted = -(-stripe_items * row_bytes // _TILE_BYTES)
-    most = int(ratings_per_user / (_VISIT_RATINGS * n_stripes))
-    return max(1, min(wanted, most))

@@ -1,7 +1,7 @@
 """The best n targets for each query, exactly: the one door to the compiled search.
 
-All ways through it give the same answers to the bit (``_kernels/top_n.pxi`` says why), so which one is taken is a question
-of time alone: a few queries or short lists are scored target by target, many queries go through a `ServingIndex`.
+All ways through it give the same answers to the bit (``_kernels/top_n.pxi`` says why), so which one is taken is a
+question of time alone: a few queries or short lists are scored target by target, many go through a `ServingIndex`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cymf._compressed import is_canonical
 from cymf._kernels import top_n_kernels
 from cymf._parallel import Workers
 from cymf._serving_index import Exclusions, ServingIndex, empty_answers, exclusion_arrays
@@ -56,7 +57,7 @@ def top_n_of_products(
         One for each entry of `query_rows`.
     target_offset : ndarray of shape (n_targets,), optional
     excluded : Exclusions, optional
-        Targets that are no answer.
+        Targets that are no answer, in any order.
     allowed : ndarray of int64, optional
         The only targets that may be an answer, rising and unique. None allows all.
     n_threads : int, default 1
@@ -70,7 +71,16 @@ def top_n_of_products(
     scores : ndarray of shape (n_rows, n), dtype of the factors
         Padded by NaN.
     """
-    query_factors, target_factors = map(np.ascontiguousarray, (query_factors, target_factors))
+    dtype = target_factors.dtype
+    query_factors, target_factors = (
+        np.ascontiguousarray(factors, dtype) for factors in (query_factors, target_factors)
+    )
+    query_offset, target_offset = (
+        None if offset is None else np.ascontiguousarray(offset, dtype)
+        for offset in (query_offset, target_offset)
+    )
+    if excluded is not None and not is_canonical(excluded.indptr, excluded.indices):
+        excluded = _in_order(excluded)
     if len(query_rows) >= _WORTH_AN_INDEX:
         norm = 0.0
         if target_offset is not None and len(query_factors):
@@ -96,6 +106,11 @@ def top_n_of_products(
         excluded=excluded,
         n_threads=n_threads,
     )
+
+
+def _in_order(excluded: Exclusions) -> Exclusions:
+    rows = np.repeat(np.arange(len(excluded.indptr) - 1), np.diff(excluded.indptr))
+    return excluded._replace(indices=excluded.indices[np.lexsort((excluded.indices, rows))])
 
 
 def top_n_of_lists(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
+from cymf._parallel import Workers
+
 __all__ = ["TruncatedSVD", "truncated_svd"]
 
 _DENSE_CELLS = 1 << 16  # matrices up to this size are cheaper to decompose whole
 _BLOCK = 32
+_STRIP = 256  # columns of the basis that are multiplied at a time
+_ROWS = 4096
 
 
 class TruncatedSVD(NamedTuple):
@@ -44,6 +50,7 @@ def truncated_svd(
     *,
     tol: float,
     max_iter: int,
+    workers: Workers,
 ) -> TruncatedSVD:
     """Return the `n_vectors` largest singular values and their vectors, in the dtype of the matrix.
 
@@ -63,6 +70,12 @@ def truncated_svd(
         triplets with σ below ``tol`` times the largest, σ ‖A v − σ u‖ ≤ (``tol`` σ₁)² is enough.
     max_iter : int
         Most restarts, at least 1.
+    workers : Workers
+        The threads. BLAS is to be kept from starting its own.
+
+    Notes
+    -----
+    Work is cut into pieces whatever the number of threads, so that the result is the same bits.
     """
     wanted = min(n_vectors, *matrix.shape)
     n_iter, converged = 0, True
@@ -72,12 +85,13 @@ def truncated_svd(
         left, values, transposed = np.linalg.svd(matrix.toarray(), full_matrices=False)
         right = transposed.T
     elif matrix.shape[0] > matrix.shape[1]:
+        shorter = matrix.T.tocsr()
         right, values, left, n_iter, converged = _block_lanczos(
-            matrix.T.tocsr(), wanted, generator, tol, max_iter
+            shorter, wanted, generator, tol, max_iter, workers
         )
     else:
         left, values, right, n_iter, converged = _block_lanczos(
-            matrix, wanted, generator, tol, max_iter
+            matrix, wanted, generator, tol, max_iter, workers
         )
     noise = values[0] * max(matrix.shape) * np.finfo(matrix.dtype).eps
     wanted = int(np.count_nonzero(values[:wanted] > noise))
@@ -104,7 +118,12 @@ def _kept(n_vectors: int) -> int:
 
 
 def _block_lanczos(
-    matrix: Any, n_vectors: int, generator: np.random.Generator, tol: float, max_iter: int
+    matrix: Any,
+    n_vectors: int,
+    generator: np.random.Generator,
+    tol: float,
+    max_iter: int,
+    workers: Workers,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, bool]:
     r"""Largest singular triplets by block Lanczos iteration on A Aᵀ, with thick restarts.
 
@@ -121,7 +140,7 @@ def _block_lanczos(
     matrix products. Golub and Underwood 1977; Wu and Simon 2000, "Thick-restart Lanczos method".
     """
     n_rows, n_columns = matrix.shape
-    transposed = matrix.T.tocsr()
+    forward, backward = _SparseProduct(matrix, workers), _SparseProduct(matrix.T.tocsr(), workers)
     dtype = matrix.dtype
     kept = _kept(n_vectors)
     width = 2 * kept
@@ -134,12 +153,12 @@ def _block_lanczos(
         while filled < width:
             new = slice(filled, filled + _BLOCK)
             basis[:, new] = block
-            images[:, new] = transposed @ block
+            images[:, new] = backward(block)
             scale = max(scale, float(np.linalg.norm(images[:, new], axis=0).max()))
-            following = matrix @ np.ascontiguousarray(images[:, new])
+            following = forward(np.ascontiguousarray(images[:, new]))
             filled += _BLOCK
-            block, coupling = _continued(following, basis[:, :filled], scale**2, generator)
-        squares, rotation = np.linalg.eigh(_gram(images))
+            block, coupling = _continued(following, basis[:, :filled], scale**2, generator, workers)
+        squares, rotation = np.linalg.eigh(_gram(images, workers))
         values = np.sqrt(np.maximum(squares[::-1], 0))
         rotation = rotation[:, ::-1]
         last = rotation[-_BLOCK:, :n_vectors]
@@ -149,21 +168,27 @@ def _block_lanczos(
         if converged or n_iter == max_iter:
             break
         rotation = rotation[:, :kept].astype(dtype)
-        basis[:, :kept] = basis @ rotation
-        images[:, :kept] = images @ rotation
+        for columns in (basis, images):
+            _rotate(columns, rotation, workers)
         filled = kept
-    right = images @ rotation[:, :n_vectors].astype(dtype)
+    rotation = rotation[:, :n_vectors].astype(dtype)
+    for columns in (basis, images):
+        _rotate(columns, rotation, workers)
+    right = images[:, :n_vectors]
     norms = np.einsum("ij,ij->j", right, right, dtype=np.float64)
     values = np.sqrt(norms).astype(dtype)  # of small ones, the eigenvalues are inexact
     order = np.argsort(-values, kind="stable")
-    values, right = values[order], right[:, order]
+    values, left, right = values[order], basis[:, order], right[:, order]
     right /= np.where(values > 0, values, 1)
-    left = basis @ rotation[:, order].astype(dtype)
     return left, values, right, n_iter, converged
 
 
 def _continued(
-    block: np.ndarray, basis: np.ndarray, size: float, generator: np.random.Generator
+    block: np.ndarray,
+    basis: np.ndarray,
+    size: float,
+    generator: np.random.Generator,
+    workers: Workers,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return an orthonormal block X₊ orthogonal to the basis, and R with block = basis C + X₊ R.
 
@@ -171,25 +196,100 @@ def _continued(
     are zero.
     """
     for _ in range(2):
-        block = block - basis @ (basis.T @ block)
+        _project_out(block, basis, workers)
     block, coupling = np.linalg.qr(block)
     spent = np.abs(np.diag(coupling)) <= 10 * np.finfo(block.dtype).eps * size
     if spent.any():
         coupling[spent] = 0
         block[:, spent] = _drawn(generator, len(block), int(spent.sum()), block.dtype)
         for _ in range(2):
-            block -= basis @ (basis.T @ block)
+            _project_out(block, basis, workers)
             block = _orthonormal(block)
     return block, coupling.astype(np.float64)
 
 
-def _gram(columns: np.ndarray) -> np.ndarray:
-    """Return columnsᵀ columns in float64, without which small singular values drown in the square of the largest."""
+class _SparseProduct:
+    """Products of a sparse matrix with blocks of columns, some rows at a time."""
+
+    def __init__(self, matrix: Any, workers: Workers) -> None:
+        self._shape = matrix.shape
+        self._workers = workers
+        self._pieces = [
+            (rows, matrix[rows]) for rows in _slices(matrix.shape[0], max(1, matrix.shape[0] // 16))
+        ]
+
+    def __call__(self, block: np.ndarray) -> np.ndarray:
+        product = np.empty((self._shape[0], block.shape[1]), block.dtype)
+
+        def multiply(number: int) -> None:
+            rows, piece = self._pieces[number]
+            product[rows] = piece @ block
+
+        _each(len(self._pieces), multiply, self._workers)
+        return product
+
+
+def _project_out(block: np.ndarray, basis: np.ndarray, workers: Workers) -> None:
+    """Subtract from a block of columns what the basis has of it."""
+    coefficients = np.empty((basis.shape[1], block.shape[1]), block.dtype)
+    columns = _slices(basis.shape[1], _STRIP)
+
+    def multiply(number: int) -> None:
+        coefficients[columns[number]] = basis[:, columns[number]].T @ block
+
+    _each(len(columns), multiply, workers)
+    rows = _slices(len(basis), _ROWS)
+
+    def subtract(number: int) -> None:
+        block[rows[number]] -= basis[rows[number]] @ coefficients
+
+    _each(len(rows), subtract, workers)
+
+
+def _rotate(columns: np.ndarray, rotation: np.ndarray, workers: Workers) -> None:
+    """Overwrite the first columns by columns @ rotation."""
+    rows = _slices(len(columns), _ROWS)
+
+    def rotate(number: int) -> None:
+        columns[rows[number], : rotation.shape[1]] = columns[rows[number]] @ rotation
+
+    _each(len(rows), rotate, workers)
+
+
+def _gram(columns: np.ndarray, workers: Workers) -> np.ndarray:
+    """Return the lower triangle of columnsᵀ columns in float64, without which small singular values drown in the square
+    of the largest.
+    """
     gram = np.zeros((columns.shape[1], columns.shape[1]))
-    for start in range(0, len(columns), 4096):
-        rows = columns[start : start + 4096].astype(np.float64)
-        gram += rows.T @ rows
+    strips = _slices(columns.shape[1], _STRIP)
+
+    def multiply(number: int) -> None:
+        strip = strips[number]
+        for rows in _slices(len(columns), _ROWS):
+            block = columns[rows, strip.start :].astype(np.float64)
+            gram[strip.start :, strip] += block.T @ block[:, : strip.stop - strip.start]
+
+    _each(len(strips), multiply, workers)
     return gram
+
+
+def _slices(length: int, step: int) -> list[slice]:
+    return [slice(start, min(length, start + step)) for start in range(0, length, step)]
+
+
+def _each(n_pieces: int, work: Callable[[int], None], workers: Workers) -> None:
+    """Do ``work(0)``, ``work(1)``, …, each once, by whatever thread comes first."""
+    numbers = deque(range(n_pieces))
+
+    def draw(worker: int) -> None:
+        while True:
+            try:
+                number = numbers.popleft()
+            except IndexError:
+                return
+            work(number)
+
+    workers.run(draw)
 
 
 def _orthonormal(block: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from cymf._validation import check_choice, check_integer, check_number
 
 __all__ = ["ALS"]
 
+_MOST_FACTORS_SOLVED_EXACTLY = 64  # by solver="auto": docs/decisions/0007
 SOLVERS = ("auto", "cholesky", "lapack", "cg", "subspace")
 
 
@@ -55,15 +56,21 @@ class ALS(MatrixFactorization):
     tol_abs : float, default 0
         The same in absolute terms: or at ‖Â⁽ᵗ⁾ − Â⁽ᵗ⁻¹⁾‖_F ≤ ``tol_abs``. With both 0, all iterations are done.
     solver : {"auto", "cholesky", "lapack", "cg", "subspace"}, default "auto"
-        How rows are solved: exactly, by the vectorized Cholesky kernel or through LAPACK, with the same solutions but
-        for rounding; or inexactly and cheaper at many factors, from where the row is: by conjugate gradients, or exactly
-        over one block of factors after the other. ``"auto"`` takes the Cholesky kernel. The objective falls with each of
-        them.
+        How rows are solved; the objective falls with each.
+
+        - ``"cholesky"``: exactly, by the vectorized kernel; ``"lapack"``: the same through LAPACK, for comparison.
+        - ``"cg"``: by `cg_steps` conjugate gradient steps from where the row is. An iteration costs O(nnz · n_factors)
+          instead of O(nnz · n_factors²).
+        - ``"subspace"``: exactly over one block of factors after the other, from where the row is (iALS++).
+        - ``"auto"``: Cholesky up to 64 factors, and where `reg` is 0, so that rows that leave freedom get their
+          shortest solution; else conjugate gradients. In the measured curves (``bench/solver_curves.py``) three steps
+          bring the objective down by as much an iteration as exact solutions do. They cost the same at 32 factors and
+          half as much at 64, where exactness comes first; blocks were never quickest.
     cg_steps : int, default 3
         Steps a row and half-sweep of ``solver="cg"``.
     block_size : int, default 32
-        Factors in a block of ``solver="subspace"``, whose bias is solved for with each block; `n_factors` or more is the
-        exact solution.
+        Factors in a block of ``solver="subspace"``, whose bias is solved for with each block; `n_factors` or more is
+        the exact solution.
     init_std : float, default 0.1
         Standard deviation of the random factors that training starts from.
     patience : int or None, default None
@@ -190,9 +197,10 @@ class ALS(MatrixFactorization):
             single_threaded_blas(),
         ):
             factors = settings.start(problem, init)
-            rows = RowSolver(
-                problem, "cholesky" if solver == "auto" else solver, cg_steps, block_size
-            )
+            if solver == "auto":
+                exact = settings.n_factors <= _MOST_FACTORS_SOLVED_EXACTLY or settings.reg == 0
+                solver = "cholesky" if exact else "cg"
+            rows = RowSolver(problem, solver, cg_steps, block_size)
             before = factors.copy() if tol or tol_abs else None
 
             def step(iteration: int) -> bool:

@@ -17,7 +17,7 @@ import cymf
 from cymf._cli_console import Console
 from cymf._cli_files import add_file_flags
 from cymf._cli_parameters import ESTIMATORS, add_parameter_flags, flag_owners, given_parameters
-from cymf._cli_recommendations import SUFFIXES
+from cymf._recommendation_file import SUFFIXES
 
 __all__ = ["main"]
 

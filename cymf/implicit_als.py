@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 
 from cymf._base import MatrixFactorization
 from cymf._explain import Explanation, explain_implicit
+from cymf._growth import grow
 from cymf._implicit_fold_in import FoldIn, view_of
+from cymf._implicit_growth import solve_chosen, take_over
 from cymf._implicit_problem import ImplicitProblem
 from cymf._implicit_settings import Settings, validation_score
 from cymf._inputs import training_ratings
 from cymf._parallel import Workers, single_threaded_blas
 from cymf._queries import By
 from cymf._training import Iteration
-from cymf._validation import check_threads
+from cymf._validation import check_integer, check_threads
 
 __all__ = ["ImplicitALS"]
 
@@ -80,8 +83,9 @@ class ImplicitALS(MatrixFactorization):
     tol : float, default 0
         Training stops when an iteration lowers the objective by at most ``tol`` times its value; 0 does all iterations.
     solver : {"auto", "cholesky", "cg", "subspace"}, default "auto"
-        How rows are solved: exactly; or inexactly from where the row is, by conjugate gradients or by blocks of factors
-        (iALS++). Rows with few observed cells are solved exactly with each of them, as that is cheaper.
+        How rows are solved: exactly, as ``"auto"`` does; or inexactly from where the row is, by conjugate gradients or
+        by blocks of factors (iALS++). Rows with few observed cells are solved exactly with each of them, as that is
+        cheaper.
     cg_steps : int, default 3
         Steps a row and half-sweep of ``solver="cg"``.
     block_size : int, default 64
@@ -268,6 +272,79 @@ class ImplicitALS(MatrixFactorization):
                     factors,
                     history=loop.history,
                     n_iter=loop.n_iter,
+                    stop_reason=loop.stop_reason,
+                    store_ratings=settings.store_ratings,
+                )
+            )
+        return self
+
+    def partial_fit(
+        self, X: Any, y: Any = None, *, sample_weight: Any = None, n_iter: int = 1
+    ) -> Self:
+        """Take in new ratings, of known and of new users and items, by solving the rows that they touch.
+
+        The users in the new ratings are solved exactly from all their ratings, old and new; then, `n_iter` times, the
+        items in them and the users again. All other rows stay as they are. An unfitted model is fitted to the ratings.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            New ratings, as in `fit`. A cell that was rated before takes its new value.
+        n_iter : int, default 1
+            How often items and users are solved in turn; new users with new items want two or three.
+
+        Returns
+        -------
+        self
+            Its state is replaced at once; who reads it meanwhile sees the old one.
+
+        Raises
+        ------
+        ValueError, TypeError, DivergenceError
+            As in `fit`, and if the model keeps no ratings, of which exact solutions are made. The model is then what it
+            was.
+        """
+        n_iter = check_integer("n_iter", n_iter, 1)
+        old = self._state
+        if old is None:
+            return self.fit(X, y, sample_weight=sample_weight)
+        settings = Settings.of(self)
+        model = settings.model
+        if (old.n_factors, old.user_bias is not None) != (model.n_factors, model.use_bias):
+            raise ValueError(
+                f"the model was fitted with n_factors={old.n_factors} and "
+                f"use_bias={old.user_bias is not None}; expected the same parameters as then, or fit anew"
+            )
+        growth = grow(old, training_ratings(X, y, sample_weight))
+        if growth.all is None:
+            raise ValueError(
+                "the model keeps no training ratings, which exact solutions need; fit it with store_ratings=True"
+            )
+        users, items = (np.flatnonzero(c) for c in (growth.new.user_counts, growth.new.item_counts))
+        with Workers(settings.n_threads) as workers, single_threaded_blas():
+            problem = ImplicitProblem(growth.all, model, old.dtype, workers)
+            factors = problem.zeros()
+            take_over(old, factors)
+            loop = replace(settings, max_iter=n_iter, patience=None).loop(type(self).__name__, None)
+            solve_chosen(problem, factors, "user", users)
+
+            def step(iteration: int) -> bool:
+                solve_chosen(problem, factors, "item", items)
+                solve_chosen(problem, factors, "user", users)
+                return False
+
+            def measure() -> tuple[float, float]:
+                return problem.objective(
+                    factors
+                ) if settings.track_objective else math.nan, math.nan
+
+            loop.run(step, measure, factors)
+            history = {name: [*old.history[name], *values] for name, values in loop.history.items()}
+            self._publish(
+                problem.state(
+                    factors,
+                    history=history,
+                    n_iter=old.n_iter + loop.n_iter,
                     stop_reason=loop.stop_reason,
                     store_ratings=settings.store_ratings,
                 )

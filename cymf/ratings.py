@@ -12,6 +12,7 @@ from scipy import sparse
 from cymf._alignment import align_index, check_same_shape
 from cymf._assembly import RatingArrays, assemble_matrix, assemble_triplets
 from cymf._compressed import row_numbers, scipy_rows
+from cymf._id_columns import chunks
 from cymf._ids import IdMap
 from cymf._ratings_checks import check_positions, index_dtype
 from cymf._readers import read_file, read_table
@@ -402,9 +403,10 @@ class Ratings:
     @property
     def item_counts(self) -> NDArray[np.int64]:
         """Number of ratings of each item, shape (n_items,)."""
-        return np.bincount(self._arrays.indices, minlength=self.n_items).astype(
-            np.int64, copy=False
-        )
+        counts = np.zeros(self.n_items, np.int64)
+        for part in chunks(self.nnz):  # bincount casts what it counts to int64
+            counts += np.bincount(self._arrays.indices[part], minlength=self.n_items)
+        return counts
 
     def __repr__(self) -> str:
         low, high = self._arrays.value_range

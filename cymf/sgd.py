@@ -186,8 +186,13 @@ class SGD(MatrixFactorization):
         rate = LearningRate.of(self)
         back_off = self._backs_off()
         with fitting(self, settings, X, y, sample_weight, validation, callback) as (problem, loop):
-            start = settings.start(problem, init)
-            epochs = Epochs(problem, start, rate, settings.generator, back_off=back_off)
+            epochs = Epochs(
+                problem,
+                settings.start(problem, init),
+                rate,
+                settings.generator,
+                back_off=back_off,
+            )
             self._run(settings, problem, loop, epochs, tol)
             self._publish(settings.state(problem, epochs.factors(), loop, epochs.sums()))
         return self

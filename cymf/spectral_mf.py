@@ -7,13 +7,16 @@ import time
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
-from cymf._alignment import align_index
 from cymf._base import MatrixFactorization
 from cymf._errors import DivergenceError
+from cymf._implicit_fold_in import view_of
 from cymf._inputs import training_ratings
-from cymf._parallel import single_threaded_blas
+from cymf._parallel import Workers, single_threaded_blas
+from cymf._queries import By
+from cymf._sparse_view import SparseView
 from cymf._state import FittedState
 from cymf._truncated_svd import truncated_svd
 from cymf._validation import (
@@ -21,9 +24,9 @@ from cymf._validation import (
     check_flag,
     check_integer,
     check_number,
+    check_threads,
     random_generator,
 )
-from cymf.ratings import Ratings, as_ratings
 
 __all__ = ["SpectralMF"]
 
@@ -62,6 +65,8 @@ class SpectralMF(MatrixFactorization):
         Whether the model keeps the training interactions, which ``recommend(exclude_seen=True)`` needs.
     random_state : int, Generator or None, default 0
         Seed of the block that the iteration starts from. None draws a fresh one.
+    n_threads : int or None, default None
+        Threads; None means all processors. The result is the same bits for any number.
     dtype : {"float32", "float64"}, default "float32"
         Type of the factors and of the arithmetic.
 
@@ -69,8 +74,6 @@ class SpectralMF(MatrixFactorization):
     -----
     Strengths must not be negative, and enter as they are: heavy-tailed counts want a logarithm first, and clicks or
     check-ins a 1 each. The full linear filter of GF-CF, an item × item matrix, has no factors and is left to others.
-
-    Thread safety: as all models; training runs in the caller's thread.
 
     References
     ----------
@@ -99,6 +102,7 @@ class SpectralMF(MatrixFactorization):
         tol: float = 1e-3,
         store_ratings: bool = True,
         random_state: int | np.random.Generator | None = 0,
+        n_threads: int | None = None,
         dtype: str | np.dtype[Any] | type = "float32",
     ) -> None:
         self.n_factors = n_factors
@@ -109,6 +113,7 @@ class SpectralMF(MatrixFactorization):
         self.tol = tol
         self.store_ratings = store_ratings
         self.random_state = random_state
+        self.n_threads = n_threads
         self.dtype = dtype
 
     def fit(
@@ -154,17 +159,25 @@ class SpectralMF(MatrixFactorization):
         tol = check_number("tol", self.tol)
         keep = check_flag("store_ratings", self.store_ratings)
         generator = random_generator(self.random_state)
+        n_threads = check_threads(self.n_threads)
         dtype = check_dtype(self.dtype)
         ratings = training_ratings(X, y, sample_weight)
         start = time.perf_counter()
-        strengths = _strengths(ratings)
+        strengths = _strengths(ratings.csr(np.float64), ratings.shape)
+        if not strengths.data.any():
+            raise ValueError("all strengths are 0; expected some above")
         user_degrees, item_degrees = strengths.sum(axis=1), strengths.sum(axis=0)
         normalized = _normalized(
             strengths, _power(user_degrees, user_exponent), _power(item_degrees, item_exponent)
         )
-        with single_threaded_blas():
+        with Workers(n_threads) as workers, single_threaded_blas():
             svd = truncated_svd(
-                normalized.astype(dtype), n_factors, generator, tol=tol, max_iter=max_iter
+                normalized.astype(dtype),
+                n_factors,
+                generator,
+                tol=tol,
+                max_iter=max_iter,
+                workers=workers,
             )
         values = svd.values.astype(np.float64)
         user_factors = _outer_scaled(svd.left, _power(user_degrees, -user_exponent), values)
@@ -210,44 +223,41 @@ class SpectralMF(MatrixFactorization):
         values: np.ndarray = self._fitted().extra["singular_values"]
         return values
 
-    def user_factors_for(self, X: Any) -> np.ndarray:
-        """Return the factors of users by their interactions alone, whether they were in training or not.
+    def user_factors_for(
+        self, ratings: Any, strengths: Any = None, *, by: By = "id"
+    ) -> NDArray[Any]:
+        """Return factors of users by their interactions alone, whether they were in training or not.
 
         Parameters
         ----------
-        X : Ratings, sparse matrix, dense array with NaN, or table
-            Interactions of users, one row each. Items of Ratings and tables are found by their ids; those that the
-            model does not know count nothing. A matrix has the model's columns.
+        ratings : Ratings, sparse matrix, dense array with NaN, or table; or array-like of shape (n_items,)
+            The users' interactions, one row a user; or the items of a single user. Items that the model does not know
+            are passed over.
+        strengths : array-like of shape (n_items,), optional
+            Strengths of a single user's items; 1 each by default.
+        by : {"id", "index"}, default "id"
+            Whether a single user's items are ids or row numbers.
 
         Returns
         -------
-        ndarray of shape (n_rows, n_factors), dtype of the model
-            R D_i^b V. For the users of the training their ``user_factors_``, but for rounding; zero for users
-            without known items.
+        ndarray of shape (n_users, n_factors), or (n_factors,) for a single user, in the dtype of the model
+            R D_i^b V: for users of the training their ``user_factors_``, but for rounding. A user without known items
+            has zeros.
 
         Raises
         ------
         ValueError, TypeError
-            If a strength is negative, or `X` has other columns than the model.
+            If the interactions are not what they should be.
         NotFittedError
             If `fit` has not been called.
         """
         state = self._fitted()
-        ratings = as_ratings(X)
-        if state.item_ids is None and ratings.item_ids is None and ratings.n_items != state.n_items:
-            raise ValueError(
-                f"X has {ratings.n_items} columns; expected {state.n_items}, the items of the model"
-            )
-        items = align_index(ratings.items, ratings.item_ids, state.item_ids, state.n_items, "item")
-        strengths = _strengths(ratings)
-        scale = state.extra["fold_in_scale"][items] * (items >= 0)
-        scaled = sparse.csr_array(
-            (strengths.data * scale, np.maximum(items, 0), strengths.indptr),
-            shape=(ratings.n_users, state.n_items),
-        ).astype(state.dtype)
-        factors: np.ndarray = scaled @ state.item_factors
+        view, single = view_of(ratings, strengths, state, "user", by)
+        rows = _strengths(view, (len(view.indptr) - 1, state.n_items))
+        rows.data *= state.extra["fold_in_scale"][view.indices]
+        factors: NDArray[Any] = rows.astype(state.dtype) @ state.item_factors
         factors *= state.extra["fold_in_gains"].astype(state.dtype)
-        return factors
+        return factors[0] if single else factors
 
 
 def _exponent(name: str, value: Any) -> float:
@@ -261,17 +271,16 @@ def _exponent(name: str, value: Any) -> float:
     return float(value)
 
 
-def _strengths(ratings: Ratings) -> sparse.csr_array:
-    """Return values times weights as a float64 matrix of the ratings' cells."""
-    if ratings.rating_range[0] < 0:
+def _strengths(view: SparseView, shape: tuple[int, int]) -> sparse.csr_array:
+    """Return values times weights as a float64 matrix of its own."""
+    if len(view.values) and view.values.min() < 0:
         raise ValueError(
-            f"strengths go down to {ratings.rating_range[0]:g}; expected none below 0: this model knows no dislikes"
+            f"strengths go down to {view.values.min():g}; expected none below 0: this model knows no dislikes"
         )
-    view = ratings.csr(np.float64)
-    strengths = view.values if view.weights is None else view.values * view.weights
-    if not strengths.any():
-        raise ValueError("all strengths are 0; expected some above")
-    return sparse.csr_array((strengths, view.indices, view.indptr), shape=ratings.shape)
+    strengths = view.values.astype(np.float64)
+    if view.weights is not None:
+        strengths *= view.weights
+    return sparse.csr_array((strengths, view.indices, view.indptr), shape=shape)
 
 
 def _power(degrees: np.ndarray, exponent: float) -> np.ndarray:

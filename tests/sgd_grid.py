@@ -23,7 +23,6 @@ class Grid:
     user_start: NDArray[np.int64]  # (stripes + 1,)
     item_start: NDArray[np.int64]
     strata: NDArray[np.int64]  # (stripes,)
-    tiles: int = 1  # of an item stripe
 
     @classmethod
     def random(cls, shape: tuple[int, int], stripes: int, rng: np.random.Generator) -> Grid:
@@ -36,7 +35,6 @@ class Grid:
             borders(shape[0]),
             borders(shape[1]),
             rng.permutation(stripes),
-            int(rng.integers(1, 4)),
         )
 
     @property
@@ -47,17 +45,6 @@ class Grid:
         """Stripe of every user or item, by its own number."""
         answer = np.empty(len(order), dtype=np.int64)
         answer[order] = np.repeat(np.arange(self.stripes), np.diff(start))
-        return answer
-
-    def tile_of_items(self) -> NDArray[np.int64]:
-        """Tile of every item: equal parts of its stripe, numbered stripe by stripe."""
-        answer = np.empty(len(self.item_order), dtype=np.int64)
-        for stripe in range(self.stripes):
-            first, end = self.item_start[stripe : stripe + 2]
-            places = np.arange(end - first)
-            answer[self.item_order[first:end]] = stripe * self.tiles + places * self.tiles // max(
-                end - first, 1
-            )
         return answer
 
     def blocks_in_turn(self) -> list[tuple[int, int]]:
@@ -105,14 +92,13 @@ def fill_blocks(module: ModuleType, ratings: Compressed, grid: Grid) -> Blocks:
         position,
         grid.user_start,
         grid.item_start,
-        grid.tile_of_items().astype(np.int32),
-        grid.tiles,
+        grid.stripe_of(grid.item_order, grid.item_start).astype(np.int32),
         blocks.start,
         blocks.users,
         blocks.items,
         blocks.values,
         blocks.weights,
-        guarded.array(grid.stripes * grid.tiles + 1, np.int64),
+        guarded.array(grid.stripes + 1, np.int64),
         guarded.array(fullest, np.uint16),
         guarded.array(fullest, np.int64),
         guarded.array(fullest, np.int64),

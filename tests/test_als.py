@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 import cymf
 from cymf._factors import Factors, predicted_change
 from cymf._kernels import _als_lapack
+from cymf._parallel import Workers
 from cymf.als import RowSolver
 
 in_both_types = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -32,7 +33,7 @@ with_or_without_bias = pytest.mark.parametrize("use_bias", [True, False])
 
 
 @in_both_types
-@pytest.mark.parametrize("solver", ["cholesky", "lapack", "cg"])
+@pytest.mark.parametrize("solver", ["cholesky", "lapack", "cg", "subspace"])
 @with_or_without_bias
 @pytest.mark.parametrize("reg_exponent", [0.0, 0.5, 1.0])
 def test_half_sweeps_never_raise_the_objective(dtype, solver, use_bias, reg_exponent):
@@ -93,14 +94,36 @@ def test_solvers_agree(dtype):
     )
 
 
+@pytest.mark.parametrize(
+    ("k", "reg", "solver"), [(64, 0.5, "cholesky"), (65, 0.5, "cg"), (65, 0.0, "cholesky")]
+)
+def test_auto_is_exact_up_to_64_factors_and_without_penalty(k, reg, solver):
+    ratings = star_ratings()
+    parameters = {"reg": reg, "max_iter": 2, "tol": 0}
+    auto = cymf.ALS(k, **parameters).fit(ratings)
+    assert bits_of(auto) == bits_of(cymf.ALS(k, solver=solver, **parameters).fit(ratings))
+
+
+def test_subspaces_of_all_factors_are_the_exact_solver():
+    ratings = star_ratings()
+    parameters = {"reg": 0.5, "max_iter": 4, "tol": 0, "dtype": "float64"}
+    exact = cymf.ALS(9, solver="cholesky", **parameters).fit(ratings)
+    whole = cymf.ALS(9, solver="subspace", block_size=100, **parameters).fit(ratings)
+    np.testing.assert_allclose(whole.user_factors_, exact.user_factors_, atol=1e-9)
+    with pytest.raises(ValueError, match="block_size"):
+        cymf.ALS(9, solver="subspace", block_size=0).fit(ratings)
+
+
 @in_both_types
-@by_every_solver
+@pytest.mark.parametrize("solver", ["cholesky", "lapack", "subspace"])
 def test_threads_change_no_bit(monkeypatch, dtype, solver):
     threads = ThreadsEvenForLittle(monkeypatch)
     ratings = star_ratings(150, 120, weights="integer")
     expected = None
     for n_threads in (1, 2, 3, 7):
-        model = cymf.ALS(13, solver=solver, n_threads=n_threads, dtype=dtype, max_iter=4, tol=0)
+        model = cymf.ALS(
+            13, solver=solver, block_size=5, n_threads=n_threads, dtype=dtype, max_iter=4, tol=0
+        )
         bits = bits_of(model.fit(ratings, validation=star_ratings(150, 120, seed=1)))
         assert (threads.calls > 0) == (n_threads > 1)
         expected = expected or bits
@@ -145,11 +168,30 @@ def as_reference(factors: Factors, mean: float) -> reference.Factors:
 def test_change_of_predictions_is_that_of_the_full_matrices(drawn):
     before, after, mean = drawn
     change, size = predicted_change(before, after, mean)
+    with Workers(3) as workers:
+        assert predicted_change(before, after, mean, workers.run) == (change, size)
     old, new = (reference.full_matrix(as_reference(f, mean)) for f in (before, after))
     assert size == pytest.approx(np.linalg.norm(new), rel=1e-12)
     # the difference of full matrices cancels; that of the factors does not
     rounding = 1e-14 * np.linalg.norm(new)
     assert change == pytest.approx(np.linalg.norm(new - old), rel=1e-7, abs=rounding)
+
+
+def test_long_sums_are_the_same_for_any_number_of_threads():
+    rng = np.random.default_rng(0)
+    before = Factors(9000, 700, 40, True, np.dtype(np.float32))
+    before.user[:, :40], before.item[:, :40] = (
+        rng.normal(size=(9000, 40)),
+        rng.normal(size=(700, 40)),
+    )
+    after = before.copy()
+    after.user[:, :40] += 0.1 * rng.normal(size=(9000, 40))
+    after.item_bias += 0.1
+    with Workers(3) as workers:
+        threaded = predicted_change(before, after, 3.5, workers.run)
+    assert threaded == predicted_change(before, after, 3.5)
+    old, new = (reference.full_matrix(as_reference(f, 3.5)) for f in (before, after))
+    assert threaded == pytest.approx((np.linalg.norm(new - old), np.linalg.norm(new)), rel=1e-10)
 
 
 def test_small_changes_are_not_lost_among_large_traces():

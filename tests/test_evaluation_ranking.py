@@ -289,6 +289,27 @@ def test_comparisons(method):
     assert p_value == pytest.approx(expected, abs=1e-12 if method == "t" else 0.03)
 
 
+def test_the_randomization_test_is_that_of_scipy():
+    rng = np.random.default_rng(0)
+    values, others = rng.random(9), rng.random(9) - 0.25
+    one, other = (
+        RankingReport({"auc": v.mean()}, {"auc": v}, np.arange(9)) for v in (values, others)
+    )
+    exact = stats.permutation_test(
+        (values - others,),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=1000,  # more than the 512 there are: all of them
+    ).pvalue
+    found = compare(one, other, "auc", method="randomization", n_resamples=20_000).p_value
+    assert 0.01 < exact < 0.3
+    assert found == pytest.approx(exact, abs=0.01)
+    again = compare(
+        one, other, "auc", method="randomization", random_state=np.random.default_rng(0)
+    )
+    assert again == compare(one, other, "auc", method="randomization")
+
+
 def test_users_are_paired_by_id():
     one = made_up_report()
     order = np.random.default_rng(0).permutation(200)

@@ -421,3 +421,96 @@ def test_fold_in_knows_the_state_it_was_made_for():
         model.user_factors_for(np.full((2, 7), 1.0))
     with pytest.raises(cymf.NotFittedError):
         cymf.ImplicitALS().user_factors_for([1])
+
+
+# ---- new ratings -----------------------------------------------------------------------------------
+
+
+@with_or_without_bias
+def test_partial_fit_solves_what_it_touches(use_bias):
+    dense = strengths(40, 30, density=0.4)
+    known = dense[:36, :28]
+    model = cymf.ImplicitALS(
+        5, use_bias=use_bias, dtype="float64", reg=0.05, alpha=2.0, popularity_exponent=0.3
+    ).fit(known)
+    before = learnt(model)
+    new = np.full(dense.shape, np.nan)
+    new[36:, :] = dense[36:, :]
+    new[4, 27] = 3.0
+    new[4, 29] = 3.0
+    model.partial_fit(new, n_iter=2)
+    after = learnt(model)
+    everything = np.full(dense.shape, np.nan)
+    everything[:36, :28] = known
+    everything = np.where(np.isnan(new), everything, new)
+    cells, reg_bias = cells_of(model, everything), 0.05 if use_bias else None
+    touched = np.flatnonzero(~np.isnan(new).all(axis=1))
+    expected = twin.half_sweep(cells, after, 0.05, reg_bias, 1.0)
+    np.testing.assert_allclose(after.users[touched], expected.users[touched], atol=1e-9)
+    untouched = np.setdiff1d(np.arange(36), touched)
+    np.testing.assert_array_equal(after.users[untouched], before.users[untouched])
+    same_items = np.flatnonzero(np.isnan(new).all(axis=0))[:-1]
+    np.testing.assert_array_equal(after.items[same_items], before.items[same_items])
+    assert after.items[29].any() == (~np.isnan(everything[:, 29])).any()
+    assert model._fitted().ratings.nnz == np.count_nonzero(~np.isnan(everything))
+    assert model.n_iter_ == 17
+    value = twin.objective(cells, after, 0.05, 0.05, 1.0)
+    assert model.history_["objective"][-1] == pytest.approx(value, rel=1e-12)
+
+
+def test_partial_fit_with_ids_and_refusals():
+    users, items = ["a", "a", "b", "c"], ["x", "y", "x", "z"]
+    model = cymf.ImplicitALS(3).fit(cymf.Ratings.from_triplets(users, items, np.ones(4)))
+    model.partial_fit(cymf.Ratings.from_triplets(["d", "a"], ["y", "new"], np.ones(2)), n_iter=3)
+    assert np.isfinite(model.predict("d", "new"))
+    assert model.user_factors_.shape == (4, 3)
+    state = model._state
+    with pytest.raises(ValueError, match="the same parameters as then"):
+        model.set_params(n_factors=4).partial_fit(cymf.Ratings.from_triplets(["d"], ["x"], [1.0]))
+    assert model._state is state
+    forgetful = cymf.ImplicitALS(3, store_ratings=False).fit(strengths())
+    with pytest.raises(ValueError, match="keeps no training ratings"):
+        forgetful.partial_fit(strengths())
+    fresh = cymf.ImplicitALS(3).partial_fit(strengths())
+    assert fresh.n_iter_ == 15
+
+
+# ---- held-out interactions -------------------------------------------------------------------------
+
+
+@with_or_without_bias
+def test_validation_scores_are_those_of_evaluation(use_bias):
+    rng = np.random.default_rng(0)
+    dense = strengths(60, 40, density=0.5, disliked=False)
+    held_out = np.where(rng.random(dense.shape) < 0.2, dense, np.nan)
+    dense[~np.isnan(held_out)] = np.nan
+    train, test = cymf.Ratings.from_matrix(dense), cymf.Ratings.from_matrix(held_out)
+    seen = []
+    model = cymf.ImplicitALS(6, use_bias=use_bias, validation_metric="recall@5", max_iter=4)
+    model.fit(train, validation=test, callback=lambda record: seen.append(record.validation_score))
+    report = cymf.evaluation.evaluate_ranking(model, test, metrics=("recall@5",))
+    assert model.history_["validation_score"] == seen
+    assert seen[-1] == pytest.approx(report["recall@5"], abs=1e-12)
+
+
+def test_patience_keeps_the_best():
+    dense = strengths(60, 40, density=0.5, disliked=False)
+    held_out = np.where(np.random.default_rng(0).random(dense.shape) < 0.2, dense, np.nan)
+    dense[~np.isnan(held_out)] = np.nan
+    parameters = {"validation_metric": "ndcg@5", "reg": 1e-4, "alpha": 100.0}
+    model = cymf.ImplicitALS(20, max_iter=60, patience=3, **parameters).fit(
+        dense, validation=held_out
+    )
+    assert model.stop_reason_ == "patience"
+    scores = model.history_["validation_score"]
+    best = int(np.argmax(scores)) + 1
+    assert len(scores) == best + 3
+    short = cymf.ImplicitALS(20, max_iter=best, **parameters).fit(dense)
+    np.testing.assert_array_equal(model.user_factors_, short.user_factors_)
+
+
+def test_an_unknown_metric_is_refused_before_training():
+    with pytest.raises(ValueError, match="'speed@3' is unknown"):
+        cymf.ImplicitALS(2, validation_metric="speed@3").fit(
+            strengths(), validation=strengths(seed=1)
+        )

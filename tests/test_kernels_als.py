@@ -274,7 +274,7 @@ def test_minimum_norm_of_dependent_items_shares_the_load(dtype):
 @at_every_level
 @in_both_types
 @pytest.mark.parametrize("reg_bias", [0.0, 1e-6, 1e-3, 1.0, 1e3])
-@pytest.mark.parametrize("n_ratings", [2, 5, 15, 16, 20])
+@pytest.mark.parametrize("n_ratings", [2, 5, 19, 20, 21])
 def test_bias_and_factors_may_be_penalized_as_unequally_as_one_likes(
     level, dtype, reg_bias, n_ratings
 ):
@@ -330,6 +330,39 @@ def test_batches_join_without_a_seam(level, dtype, n_ratings):
         error = np.linalg.norm(solution(factors, bias, 0) - expected)
         condition = np.linalg.cond(row.gram)
         assert error <= 4 * row.size * unit_roundoff(dtype) * condition * np.linalg.norm(expected)
+
+
+@at_every_level
+@in_both_types
+@pytest.mark.parametrize("k", [10, 20, 50, 100, 127, 256, 1024])
+def test_any_number_of_factors(level, dtype, k):
+    """Rows solved in the dual, and one longer than the factors are many, whole lines of padding or none."""
+    rng = np.random.default_rng(k)
+    counts = np.array([1, k // 2, k, k + 1])
+    model = reference.Factors(
+        np.zeros((4, k)),
+        0.3 * rng.normal(size=(k + 1, k)).astype(dtype).astype(np.float64),
+        np.zeros(4),
+        rng.normal(size=k + 1).astype(dtype).astype(np.float64),
+    )
+    ratings = Compressed(
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        np.concatenate([np.arange(n) for n in counts]).astype(np.int32),
+        (rng.integers(1, 11, counts.sum()) / 2).astype(dtype),
+        rng.integers(1, 4, counts.sum()).astype(dtype),
+        k + 1,
+    )
+    penalty = reference.Penalty(1.0, 2.0, 0.5)
+    kernels, width = kernels_and_width(level, k, dtype, True)
+    factors, bias, status = als_half_sweep(kernels, ratings, model, penalty, True, width)
+    assert not status.any()
+    for i in range(4):
+        row = Row(ratings, i, model, penalty, True)
+        expected = reference.als_row(*row.arguments)
+        error = np.linalg.norm(solution(factors, bias, i) - expected)
+        eigenvalues = np.linalg.eigvalsh(row.gram)
+        condition = eigenvalues[-1] / eigenvalues[0]
+        assert error <= 8 * unit_roundoff(dtype) * condition * np.linalg.norm(expected)
 
 
 @at_every_level

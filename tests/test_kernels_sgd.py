@@ -26,8 +26,7 @@ def dealt_problems(draw: st.DrawFn, dtype: type[np.floating]):
     ratings = draw(compressed_ratings(dtype, LENGTHS, max_rows=20))
     stripes = draw(st.integers(1, 6), label="stripes")
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed of grid"))
-    grid = Grid.random((ratings.n_rows, ratings.n_columns), stripes, rng)
-    return ratings, replace(grid, tiles=draw(st.integers(1, 4), label="tiles"))
+    return ratings, Grid.random((ratings.n_rows, ratings.n_columns), stripes, rng)
 
 
 def dealt_positions(level: str, ratings: Compressed, grid: Grid) -> tuple[Blocks, np.ndarray]:
@@ -79,16 +78,14 @@ def test_ratings_of_eight_users_take_turns(level, data):
     ratings, grid = data.draw(dealt_problems(np.float64))
     blocks, positions = dealt_positions(level, ratings, grid)
     cells = ratings.cells()
-    item_tile = grid.tile_of_items()
+    item_stripe = grid.stripe_of(grid.item_order, grid.item_start)
     for i in range(grid.stripes):
         for j in range(grid.stripes):
-            expected = []
-            for tile in range(j * grid.tiles, (j + 1) * grid.tiles):
-                runs = []
-                for user in grid.user_order[grid.user_start[i] : grid.user_start[i + 1]]:
-                    mine = np.arange(ratings.indptr[user], ratings.indptr[user + 1])
-                    runs.append([int(t) for t in mine if item_tile[cells.items[t]] == tile])
-                expected += reference.turns([run for run in runs if run], SEATS)
+            runs = []
+            for user in grid.user_order[grid.user_start[i] : grid.user_start[i + 1]]:
+                mine = np.arange(ratings.indptr[user], ratings.indptr[user + 1])
+                runs.append([int(t) for t in mine if item_stripe[cells.items[t]] == j])
+            expected = reference.turns([run for run in runs if run], SEATS)
             assert positions[blocks.of(grid, i, j)].tolist() == expected
 
 
@@ -245,6 +242,27 @@ def test_a_crowd_of_workers_changes_no_bit(level, dtype):
     for _ in range(10):
         for n_threads in (2, 3, 7):
             assert bits(n_threads) == expected
+
+
+@at_every_level
+@in_both_types
+@pytest.mark.parametrize("k", [32, 64, 128])
+def test_rows_of_a_known_width_give_the_bits_of_longer_ones(level, dtype, k):
+    """The compiler knows these widths; more padding must change nothing. Users fill more than the second cache."""
+    n_users, n_items = 1100, 12
+    ratings, _, model = crowded_problem(dtype, n_users, n_items, k)
+    grid = Grid.random((n_users, n_items), 1, np.random.default_rng(0))
+    kernels, width = kernels_and_width(level, k, dtype, True)
+    assert width == k
+    blocks = fill_blocks(kernels, ratings, grid)
+    penalty = reference.Penalty(0.1, 0.1, 0.5)
+    exact, longer = (
+        epoch(kernels, ratings, blocks, grid, model, penalty, True, 0.02, w)
+        for w in (k, k + 64 // np.dtype(dtype).itemsize)
+    )
+    assert np.array_equal(exact.squared_error, longer.squared_error)
+    for name in ("users", "items", "user_bias", "item_bias"):
+        assert np.array_equal(getattr(exact.model, name), getattr(longer.model, name)), name
 
 
 @at_every_level

@@ -230,6 +230,14 @@ def test_the_same_search_for_any_number_of_jobs():
         np.testing.assert_array_equal(one[1], two[1])
 
 
+def test_a_search_is_evaluated_like_its_best_model():
+    train, test = leave_k_out(star_ratings())
+    search = GridSearch(small_als(), {"reg": [1.0]}, folds=2).fit(train)
+    expected = evaluate_ranking(search.best_model_, test, metrics=("ndcg@5", "recall@3"))
+    found = evaluate_ranking(search, test, metrics=("ndcg@5", "recall@3"))
+    assert dict(found) == dict(expected)
+
+
 def test_higher_rankings_are_better():
     ratings = star_ratings()
     search = GridSearch(small_als(), {"reg": [0.1, 1.0, 30.0]}, metric="ndcg@5", folds=3).fit(
@@ -248,6 +256,8 @@ def test_validation_data_take_the_place_of_folds():
     assert [result["score"] for result in search.results_] == errors
     best = models[int(np.argmin(errors))]
     np.testing.assert_array_equal(search.best_model_.item_factors_, best.item_factors_)
+    several = GridSearch(small_als(n_threads=None), {"reg": [1.0]}, n_jobs=2)
+    assert several.fit(train, validation=held_out).best_model_.n_threads is None
 
 
 def test_early_stopping_is_honoured():

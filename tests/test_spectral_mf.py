@@ -5,14 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse
+from fitted_models import ThreadsEvenForLittle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 import cymf
+from cymf._parallel import Workers
 from cymf._truncated_svd import truncated_svd
 
 in_both_types = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def svd_of(matrix, n_vectors, *, tol=1e-3, n_threads=1):
+    with Workers(n_threads) as workers:
+        return truncated_svd(
+            matrix, n_vectors, np.random.default_rng(0), tol=tol, max_iter=50, workers=workers
+        )
 
 
 def interactions(n_users=30, n_items=20, density=0.3, seed=0, weights=False):
@@ -86,8 +95,8 @@ def test_scores_are_those_of_the_formula(shape, k, weight, exponents, weights, d
 @in_both_types
 def test_lanczos_finds_what_lapack_finds(dtype):
     matrix = interactions(420, 310, density=0.1).to_scipy().astype(dtype)
-    left, values, right, n_iter, converged = truncated_svd(
-        matrix, 25, np.random.default_rng(0), tol=1e-5 if dtype == "float32" else 1e-10, max_iter=50
+    left, values, right, n_iter, converged = svd_of(
+        matrix, 25, tol=1e-5 if dtype == "float32" else 1e-10
     )
     assert converged
     assert n_iter > 1
@@ -110,9 +119,7 @@ def test_a_basis_beyond_the_rank_is_filled_with_zeros(dtype):
     matrix = scipy.sparse.block_diag(
         [np.ones((rows, 70)) for rows in (80, 60, 90, 50, 90)], format="csr", dtype=dtype
     )
-    left, values, right, n_iter, converged = truncated_svd(
-        matrix, 12, np.random.default_rng(0), tol=1e-3, max_iter=9
-    )
+    left, values, right, n_iter, converged = svd_of(matrix, 12)
     assert (n_iter, converged) == (1, True)
     expected = np.sqrt(70.0 * np.array([90, 90, 80, 60, 50]))
     np.testing.assert_allclose(values, np.r_[expected, np.zeros(7)], rtol=1e-5)
@@ -127,7 +134,7 @@ def test_small_singular_values_do_not_drown_in_the_largest():
     sides = [np.linalg.qr(rng.standard_normal((n, 40)))[0] for n in (320, 300)]
     expected = 1000 * np.logspace(0, -3, 40)
     matrix = scipy.sparse.csr_array((sides[0] * expected @ sides[1].T).astype(np.float32))
-    svd = truncated_svd(matrix, 30, np.random.default_rng(0), tol=1e-4, max_iter=9)
+    svd = svd_of(matrix, 30, tol=1e-4)
     np.testing.assert_allclose(svd.values, expected[:30], rtol=1e-3)
     np.testing.assert_allclose(svd.right.T @ svd.right, np.eye(30), atol=1e-3)
 
@@ -135,7 +142,7 @@ def test_small_singular_values_do_not_drown_in_the_largest():
 @pytest.mark.parametrize("shape", [(420, 310), (12, 9)], ids=["lanczos", "lapack"])
 def test_signs_are_fixed(shape):
     matrix = interactions(*shape).to_scipy()
-    right = truncated_svd(matrix, 8, np.random.default_rng(0), tol=1e-3, max_iter=9).right
+    right = svd_of(matrix, 8).right
     assert np.all(np.take_along_axis(right, np.abs(right).argmax(axis=0)[None], 0) > 0)
 
 
@@ -159,12 +166,15 @@ def bits(model):
 
 
 @pytest.mark.parametrize("shape", [(420, 310), (30, 20)], ids=["lanczos", "lapack"])
-def test_neither_threads_of_blas_nor_repetition_change_a_bit(shape):
+def test_no_thread_changes_a_bit(shape, monkeypatch):
+    threads = ThreadsEvenForLittle(monkeypatch)
     ratings = interactions(*shape, density=0.1)
-    expected = bits(cymf.SpectralMF(16).fit(ratings))
-    for n_threads in (1, 2, 4):
+    expected = bits(cymf.SpectralMF(16, n_threads=1).fit(ratings))
+    assert threads.calls == 0
+    for n_threads in (1, 2, 5):
         with threadpool_limits(n_threads, "blas"):
-            assert bits(cymf.SpectralMF(16).fit(ratings)) == expected
+            assert bits(cymf.SpectralMF(16, n_threads=n_threads).fit(ratings)) == expected
+    assert (threads.calls > 0) == (shape == (420, 310))
 
 
 def test_the_seed_changes_rounding_alone():
@@ -192,10 +202,13 @@ def test_factors_for_new_users_find_items_by_their_ids():
         cymf.Ratings.from_triplets(["a", "a", "a", "b"], ["rum", "ale", "tea", "ale"], np.ones(4))
     )
     np.testing.assert_allclose(factors, [model.user_factors_[0], [0, 0]], atol=1e-12)
+    single = model.user_factors_for(["gin", "ale"], [2.0, 5.0])
+    np.testing.assert_allclose(single, 2 * model.user_factors_[2], atol=1e-12)
+    np.testing.assert_allclose(model.user_factors_for([0], by="index"), single / 2, atol=1e-12)
     with pytest.raises(ValueError, match="item ids"):
         model.user_factors_for(np.ones((1, 3)))
     matrix = cymf.SpectralMF(2).fit(np.ones((4, 3)))
-    with pytest.raises(ValueError, match=r"2 columns; expected 3"):
+    with pytest.raises(ValueError, match="the shapes must agree"):
         matrix.user_factors_for(np.ones((4, 2)))
 
 
@@ -238,6 +251,7 @@ def test_a_loaded_model_is_the_same(tmp_path):
         ({"item_exponent": np.nan}, ValueError, "item_exponent=nan"),
         ({"item_exponent": None}, TypeError, "item_exponent=None"),
         ({"max_iter": 0}, ValueError, "max_iter=0"),
+        ({"n_threads": 0}, ValueError, "n_threads=0"),
         ({"tol": -1e-3}, ValueError, "tol=-0.001"),
         ({"store_ratings": 1}, TypeError, "store_ratings=1"),
         ({"random_state": -1}, ValueError, "random_state=-1"),

@@ -74,6 +74,24 @@ def test_nothing_allowed_gives_padding_only(n_queries):
     assert values.dtype == np.float32
 
 
+@pytest.mark.parametrize("n_queries", [3, 100])
+def test_exclusions_and_types_as_they_come(n_queries):
+    """Exclusions in any order and twice; queries and offsets of another type; factors that are not contiguous."""
+    rows = np.zeros(n_queries, np.int64)
+    excluded = Exclusions(rows, np.array([0, 5]), np.array([7, 2, 9, 2, 8], np.int32))
+    targets, values = top_n_of_products(
+        np.ones((1, 2)),
+        rows,
+        np.asfortranarray(np.tile(np.arange(10, dtype=np.float32)[:, None], 2)),
+        3,
+        query_offset=np.ones(n_queries),
+        target_offset=np.ones(10),
+        excluded=excluded,
+    )
+    np.testing.assert_array_equal(targets, np.tile([6, 5, 4], (n_queries, 1)))
+    np.testing.assert_array_equal(values, np.tile(np.float32([14, 12, 10]), (n_queries, 1)))
+
+
 def test_own_lists():
     factors = np.arange(12.0)[:, None]
     candidates = Candidates(

@@ -31,6 +31,7 @@ MODULES = (
     "spark",
     "implicit",
     "irspack",
+    "buffalo",
 )
 
 

@@ -10,7 +10,7 @@
 # are solved by one Cholesky factor U'U of the upper left block; border and right-hand side ride along, and the bias
 # falls out of the Schur complement. Work per rating: k(k + 1) + 4k flops; per row: k^3 / 3 + 2k^2.
 #
-# A row with fewer ratings n than factors is cheaper in the dual, exactly: with X (n, k), s = sqrt(c), K = X X' + reg n^nu I,
+# A row with at most as many ratings n as factors is cheaper in the dual, exactly: with X (n, k), s = sqrt(c), K = X X' + reg n^nu I,
 #
 #   K z = s y - b s,    w = X'z,    b = reg s'K^-1(s y) / (reg_bias + reg s'K^-1 s)
 #
@@ -220,7 +220,7 @@ cdef inline int als_solve_row(
 ) noexcept nogil:
     """The cheaper of the two exact solutions; what is singular to the dual is for the primal to judge."""
     cdef int status = ROW_RANK_DEFICIENT
-    if 4 * n <= 3 * n_factors and reg > 0:
+    if n <= n_factors and reg > 0:
         status = als_solve_dual(n, indices, values, weights, fixed, fixed_bias, n_factors, width, mean, reg, reg_bias,
                                 row, bias, scratch)
     if status != ROW_RANK_DEFICIENT:

@@ -9,6 +9,45 @@
 # Sources: Hestenes and Stiefel 1952; Takacs, Pilaszy and Tikk 2011, "Applications of the conjugate gradient method for
 # implicit feedback collaborative filtering".
 
+cdef inline double als_cg_product(
+    Py_ssize_t n,               # IN  ratings of this row, > 0
+    const index* indices,       # IN  (n,) rows of the fixed side
+    const real* values,         # IN  (n,) ratings, or NULL: all zero
+    const real* weights,        # IN  (n,) or NULL
+    const real* fixed,          # IN  (m, width)
+    const real* fixed_bias,     # IN  (m,) or NULL: all zero
+    const real* p,              # IN  (width,)
+    real offset,                # IN  q
+    Py_ssize_t width,           # IN
+    real* product,              # IN/OUT (width,) sum_j c_j e_j h_j is added, e_j = h_j.p + q + bias_j - value_j
+) noexcept nogil:
+    """Four rated rows for one pass over p and the product; returns sum_j c_j e_j."""
+    cdef double total = 0
+    cdef real e[4]
+    cdef const real* rated[4]
+    cdef Py_ssize_t s, t, size
+    for s in range(0, n, 4):
+        size = min(<Py_ssize_t>4, n - s)
+        for t in range(4):
+            rated[t] = fixed + indices[min(s + t, n - 1)] * width
+            if s + t + 8 < n:
+                cymf_prefetch_row(fixed + indices[s + t + 8] * width, width * sizeof(real))
+        dot4(e, rated, p, width)
+        for t in range(size):
+            e[t] += offset
+            if values != NULL:
+                e[t] -= values[s + t]
+            if fixed_bias != NULL:
+                e[t] += fixed_bias[indices[s + t]]
+            if weights != NULL:
+                e[t] *= weights[s + t]
+            total += e[t]
+        for t in range(size, 4):
+            e[t] = 0
+        axpy4(product, e, rated[0], rated[1], rated[2], rated[3], width)
+    return total
+
+
 cdef int als_cg_row(
     Py_ssize_t n,               # IN  ratings of this row, > 0
     const index* indices,       # IN  (n,) rows of the fixed side
@@ -36,8 +75,8 @@ cdef int als_cg_row(
     cdef Py_ssize_t f, step
 
     scaled_copy(residual, <real>reg, row, width)
-    row_residual_gradient(n, indices, values, weights, row, mean + (bias[0] if use_bias else <real>0), fixed,
-                          fixed_bias, width, residual, &residual_bias)
+    residual_bias = als_cg_product(n, indices, values, weights, fixed, fixed_bias, row,
+                                   mean + (bias[0] if use_bias else <real>0), width, residual)
     for f in range(width):
         residual[f] = -residual[f]
         inverse[f] = 1 / (<real>n * mean_squares[f] + <real>reg) if <real>n * mean_squares[f] + <real>reg > 0 else 0
@@ -51,8 +90,8 @@ cdef int als_cg_row(
         if not size > 0:
             break
         scaled_copy(product, <real>reg, direction, width)
-        row_residual_gradient[index, real](n, indices, NULL, weights, direction, <real>direction_bias, fixed, NULL,
-                                           width, product, &product_bias)
+        product_bias = als_cg_product[index, real](n, indices, NULL, weights, fixed, NULL, direction,
+                                                   <real>direction_bias, width, product)
         curvature = dot(direction, product, width)
         if use_bias:
             product_bias += reg_bias * direction_bias

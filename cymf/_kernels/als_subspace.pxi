@@ -41,14 +41,12 @@ cdef int als_subspace_row(
     cdef real* errors = targets + 2 * ALS_BATCH
     cdef const real* rated[ALS_BATCH]
     cdef const real* x
-    cdef bint use_bias = fixed_bias != NULL
+    cdef bint use_bias = fixed_bias != NULL, in_place
     cdef int n_right = 2 if use_bias else 1
     cdef Py_ssize_t first = 0, d, n_rows, n_columns, start, size, s, f, before = 0, whole
     cdef real root, e, tolerance, bias_change = 0
     cdef double sum_weights, sum_errors, corner, pivot, largest, damping = 0, total = 0
 
-    for s in range(ALS_BATCH):
-        rated[s] = packed + s * most_columns
     for s in range(n):
         errors[s] = values[s] - mean - dot(row, fixed + indices[s] * width, width)
         if use_bias:
@@ -61,22 +59,30 @@ cdef int als_subspace_row(
         sum_weights = 0
         sum_errors = 0
         start = 0
-        for s in range(ALS_BATCH):
-            for f in range(d, n_columns):
-                packed[s * most_columns + f] = 0
+        in_place = weights == NULL and d == n_columns
+        if not in_place:
+            for s in range(ALS_BATCH):
+                rated[s] = packed + s * most_columns
+                for f in range(d, n_columns):
+                    packed[s * most_columns + f] = 0
         while start < n:
             size = min(<Py_ssize_t>ALS_BATCH, n - start)
             for s in range(size):
                 x = fixed + indices[start + s] * width + first
                 e = errors[start + s]
+                if start + s + ALS_AHEAD < n:
+                    cymf_prefetch_row(fixed + indices[start + s + ALS_AHEAD] * width + first, d * sizeof(real))
                 if before:
                     e -= dot(x - before, change, whole) + bias_change
                     for f in range(whole, before):
                         e -= x[f - before] * change[f]
                     errors[start + s] = e
                 root = <real>sqrt(<double>weights[start + s]) if weights != NULL else <real>1
-                for f in range(d):
-                    packed[s * most_columns + f] = root * x[f]
+                if in_place:
+                    rated[s] = x
+                else:
+                    for f in range(d):
+                        packed[s * most_columns + f] = root * x[f]
                 targets[2 * s] = root * e
                 targets[2 * s + 1] = root
                 sum_weights += root * root

@@ -6,6 +6,18 @@
 # a rated row that was fetched for its residual is still in the L1 cache for the gradient. 4k flops a rating and pass.
 # Source: Aggarwal 2016, "Recommender systems: the textbook", section 3.6.4.
 
+cdef extern from "residuals.h" nogil:
+    void four_products_f32(float* out, const float* x, const float* y0, const float* y1, const float* y2, const float* y3, Py_ssize_t n)
+    void four_products_f64(double* out, const double* x, const double* y0, const double* y1, const double* y2, const double* y3, Py_ssize_t n)
+
+
+cdef inline void four_products(real* out, const real* x, const real* y0, const real* y1, const real* y2, const real* y3, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        four_products_f32(out, x, y0, y1, y2, y3, n)
+    else:
+        four_products_f64(out, x, y0, y1, y2, y3, n)
+
+
 cdef double row_squared_error(
     Py_ssize_t n,               # IN  ratings of this row
     const index* indices,       # IN  (n,)
@@ -46,6 +58,7 @@ cdef double row_residual_gradient(
 ) noexcept nogil:
     cdef double total = 0, sum_errors = 0
     cdef real e[4]
+    cdef real products[4]
     cdef real error
     cdef Py_ssize_t s, t, size
     cdef const real* v[4]
@@ -53,16 +66,17 @@ cdef double row_residual_gradient(
         size = min(<Py_ssize_t>4, n - s)
         for t in range(4):
             e[t] = 0
-            v[t] = row
-        for t in range(size):
-            v[t] = other + indices[s + t] * width
+            v[t] = other + indices[s + t] * width if t < size else row
             if s + t + 8 < n:
                 cymf_prefetch_row(other + indices[s + t + 8] * width, width * sizeof(real))
-            error = offset + dot(row, v[t], width)
+        four_products(products, row, v[0], v[1], v[2], v[3], width)
+        for t in range(size):
+            error = offset
             if values != NULL:
                 error -= values[s + t]
             if other_bias != NULL:
                 error += other_bias[indices[s + t]]
+            error += products[t]
             e[t] = error
             if weights != NULL:
                 e[t] *= weights[s + t]

@@ -23,6 +23,10 @@
 from libc.math cimport fabs, sqrt, sqrtf
 from libc.string cimport memcpy, memset
 
+cdef extern from "implicit_als.h" nogil:
+    void products_f32(float* out, const float** rows, const float* y, Py_ssize_t width, Py_ssize_t samples)
+    void products_f64(double* out, const double** rows, const double* y, Py_ssize_t width, Py_ssize_t samples)
+
 cdef enum:
     IMPLICIT_BATCH = 32     # rated rows summed at once
     IMPLICIT_AHEAD = 8      # rated rows prefetched ahead of their use
@@ -43,6 +47,14 @@ cdef inline real square_root(real x) noexcept nogil:
         return sqrtf(x)
     else:
         return sqrt(x)
+
+
+cdef inline void products(real* out, const real** rows, const real* y, Py_ssize_t width, Py_ssize_t samples) noexcept nogil:
+    """out[s] = rows[s] . y"""
+    if real is float:
+        products_f32(out, rows, y, width, samples)
+    else:
+        products_f64(out, rows, y, width, samples)
 
 
 cdef inline int finite_status(const real* row, Py_ssize_t width) noexcept nogil:
@@ -123,7 +135,7 @@ cdef void add_rated_rows(
             size += 1
         elif sign > 0 and weights[t] == 0:
             axpy(right, pulls[t], fixed + indices[t] * width, n_columns)
-        if size == IMPLICIT_BATCH or size > 0 and t == n - 1:
+        if size == IMPLICIT_BATCH:
             rank_k_gathered(True, 1, gram, right, n_rows, n_columns, rated, targets, size, NULL, 0)
             size = 0
     if size:

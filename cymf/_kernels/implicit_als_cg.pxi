@@ -6,35 +6,42 @@
 # observed cells. A row's quadratic never rises, so neither does the objective.
 # Sources: Hestenes and Stiefel 1952; Takacs, Pilaszy and Tikk 2011, "Applications of the conjugate gradient method for
 # implicit feedback collaborative filtering".
+#
+# The last step needs no residual after it, so that its pass is one of products alone.
 
-cdef enum:
-    CG_GATHERED = 128       # rows with at most so many ratings are copied once and read from the first-level caches
-
-
-cdef inline void rated_product(
+cdef inline real rated_product(
     Py_ssize_t n,               # IN
     const index* indices,       # IN  (n,)
-    const real* weights,        # IN  (n,) d, or NULL
+    const real* weights,        # IN  (n,) d
     const real* pulls,          # IN  (n,) r, or NULL
     const real* fixed,          # IN  (m, width)
     Py_ssize_t width,           # IN
     const real* direction,      # IN  (width,) p
-    real* product,              # IN/OUT (width,) += sum d (g.p) g - r g
+    real* product,              # IN/OUT (width,) += sum d (g.p) g - r g; or NULL
 ) noexcept nogil:
-    cdef Py_ssize_t t, i
-    cdef real a[4]
-    cdef const real* g[4]
-    for t in range(0, n, 4):
-        for i in range(4):
-            if t + i < n:
-                g[i] = fixed + indices[t + i] * width
-                a[i] = weights[t + i] * dot(g[i], direction, width)
-                if pulls != NULL:
-                    a[i] -= pulls[t + i]
-            else:
-                g[i] = g[0]
-                a[i] = 0
-        axpy4(product, a, g[0], g[1], g[2], g[3], width)
+    """Returns sum d (g.p)^2."""
+    cdef const real* rated[IMPLICIT_BATCH]
+    cdef real along[IMPLICIT_BATCH]
+    cdef Py_ssize_t start = 0, size = 0, t
+    cdef real total = 0
+    while start + size < n:
+        start += size
+        size = min(<Py_ssize_t>IMPLICIT_BATCH, n - start)
+        for t in range(size):
+            rated[t] = fixed + indices[start + t] * width
+        products(along, rated, direction, width, size)
+        for t in range(size):
+            total += weights[start + t] * along[t] * along[t]
+        if product == NULL:
+            continue
+        if pulls == NULL:
+            for t in range(size):
+                along[t] = weights[start + t] * along[t]
+        else:
+            for t in range(size):
+                along[t] = weights[start + t] * along[t] - pulls[start + t]
+        combination(True, product, along, rated, width, size)
+    return total
 
 
 cdef int implicit_cg_row(
@@ -59,17 +66,15 @@ cdef int implicit_cg_row(
     cdef real* inverse = product + width
     cdef real* diagonal = inverse + width
     cdef Py_ssize_t f, t, step
-    cdef double total = 0, size, before, curvature, a
-    cdef real b
+    cdef real s = <real>base, penalty = <real>reg, total = 0, size, before, curvature, ratio
     for t in range(n):
         total += weights[t]
     for f in range(width):
-        diagonal[f] = <real>(base * eigenvalues[f] + reg)
-        b = diagonal[f] + <real>total * mean_squares[f]
-        inverse[f] = 1 / b if b > 0 else 0
+        diagonal[f] = s * eigenvalues[f] + penalty
+        inverse[f] = 1 / (diagonal[f] + total * mean_squares[f])
         residual[f] = diagonal[f] * row[f]
     if constant != NULL:
-        axpy(residual, <real>base, constant, width)
+        axpy(residual, s, constant, width)
     rated_product(n, indices, weights, pulls, fixed, width, row, residual)
     for f in range(width):
         residual[f] = -residual[f]
@@ -80,19 +85,23 @@ cdef int implicit_cg_row(
             break
         for f in range(width):
             product[f] = diagonal[f] * direction[f]
-        rated_product[index, real](n, indices, weights, NULL, fixed, width, direction, product)
         curvature = dot(direction, product, width)
+        curvature += rated_product[index, real](n, indices, weights, NULL, fixed, width, direction,
+                                                product if step + 1 < steps else NULL)
         if not curvature > 0:
             break
-        a = size / curvature
-        axpy(row, <real>a, direction, width)
-        axpy(residual, <real>-a, product, width)
+        ratio = size / curvature
+        axpy(row, ratio, direction, width)
+        if step + 1 == steps:
+            break
+        axpy(residual, -ratio, product, width)
         for f in range(width):
             product[f] = inverse[f] * residual[f]
         before = size
         size = dot(residual, product, width)
+        ratio = size / before
         for f in range(width):
-            direction[f] = product[f] + <real>(size / before) * direction[f]
+            direction[f] = product[f] + ratio * direction[f]
     if size - size != 0:
         return ROW_NOT_FINITE
     return finite_status(row, width)

@@ -1,15 +1,13 @@
 # What one worker does of a half-sweep of implicit ALS, and of the pass over the observed cells that the objective needs.
 
-cdef Py_ssize_t implicit_scratch(Py_ssize_t n_factors, Py_ssize_t width) noexcept nogil:
-    cdef Py_ssize_t n_rows = (n_factors + 3) // 4 * 4
-    cdef Py_ssize_t primal = 2 * n_rows * width + 2 * width + n_rows + IMPLICIT_BATCH * (width + 2)
-    cdef Py_ssize_t dual = 2 * n_rows * width + 5 * width + n_rows
-    return max(primal, dual) + 5 * width + CG_GATHERED * width
+cdef Py_ssize_t implicit_scratch(Py_ssize_t width) noexcept nogil:
+    """Two matrices, and vectors or a batch of rows with targets; a block of factors is at most as wide."""
+    return 2 * width * width + 6 * width + IMPLICIT_BATCH * (width + 2)
 
 
-def implicit_scratch_size(Py_ssize_t n_factors, Py_ssize_t width, Py_ssize_t longest):
+def implicit_scratch_size(Py_ssize_t width, Py_ssize_t longest):
     """Elements of scratch one worker needs where the longest row has so many observed cells."""
-    return implicit_scratch(n_factors, width) + 3 * ((longest + 15) // 16 * 16)
+    return implicit_scratch(width) + 3 * ((longest + 15) // 16 * 16)
 
 
 def implicit_half_sweep(
@@ -38,13 +36,14 @@ def implicit_half_sweep(
     cdef const real* base_pointer = &base_fixed[0] if base_fixed.shape[0] else NULL
     cdef const real* offset_pointer = &offset[0] if offset.shape[0] else NULL
     cdef const real* constant_pointer = &constant[0] if constant.shape[0] else NULL
-    cdef Py_ssize_t width = fixed.shape[1], chunk, n_chunks = chunks.shape[0] - 1, i, n, begin, longest
+    cdef Py_ssize_t width = fixed.shape[1], chunk, n_chunks = chunks.shape[0] - 1, i, n, t, begin, longest
+    cdef Py_ssize_t n_cells = indices.shape[0]
     cdef real* work = &scratch[0]
-    cdef real* weights = work + implicit_scratch(n_factors, width)
+    cdef real* weights = work + implicit_scratch(width)
     cdef real* pulls
     cdef real* products
     cdef real least, largest
-    longest = (scratch.shape[0] - implicit_scratch(n_factors, width)) // 3
+    longest = (scratch.shape[0] - implicit_scratch(width)) // 3
     pulls = weights + longest
     products = pulls + longest
     with nogil:
@@ -55,6 +54,8 @@ def implicit_half_sweep(
             for i in range(chunks[chunk], chunks[chunk + 1]):
                 begin = indptr[i]
                 n = indptr[i + 1] - begin
+                for t in range(begin + n, min(begin + n + IMPLICIT_BATCH, n_cells)):
+                    cymf_prefetch_row(&fixed[indices[t], 0], width * sizeof(real))
                 status[i] = ROW_SOLVED
                 if n == 0:
                     memset(&solved[i, 0], 0, width * sizeof(real))
@@ -81,7 +82,7 @@ def implicit_half_sweep(
 
 cdef inline bint dual_is_cheaper(Py_ssize_t n, Py_ssize_t n_factors, int method, Py_ssize_t setting) noexcept nogil:
     if method == SOLVE_BY_CG:
-        return n <= n_factors and n <= 8 * setting
+        return n <= setting and n <= n_factors
     if method == SOLVE_BY_BLOCKS:
         return n <= n_factors and n <= 2 * setting
     return 4 * n <= 3 * n_factors

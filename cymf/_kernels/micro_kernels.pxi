@@ -15,6 +15,8 @@ cdef extern from "micro_kernels.h" nogil:
     void cymf_prefetch_row(const void* row, Py_ssize_t bytes)
     float dot_f32(const float* x, const float* y, Py_ssize_t n)
     double dot_f64(const double* x, const double* y, Py_ssize_t n)
+    void dot4_f32(float* sums, const float** X, const float* y, Py_ssize_t n)
+    void dot4_f64(double* sums, const double** X, const double* y, Py_ssize_t n)
     void axpy_f32(float* y, float a, const float* x, Py_ssize_t n)
     void axpy_f64(double* y, double a, const double* x, Py_ssize_t n)
     void axpy4_f32(float* y, const float* a, const float* x0, const float* x1, const float* x2, const float* x3, Py_ssize_t n)
@@ -50,6 +52,13 @@ cdef inline real dot(const real* x, const real* y, Py_ssize_t n) noexcept nogil:
         return dot_f32(x, y, n)
     else:
         return dot_f64(x, y, n)
+
+
+cdef inline void dot4(real* sums, const real** rows, const real* y, Py_ssize_t n) noexcept nogil:
+    if real is float:
+        dot4_f32(sums, rows, y, n)
+    else:
+        dot4_f64(sums, rows, y, n)
 
 
 cdef inline void axpy(real* y, real a, const real* x, Py_ssize_t n) noexcept nogil:

@@ -71,6 +71,35 @@ CYMF_INLINE REAL NAME(dot)(const REAL *x, const REAL *y, ptrdiff_t n) {
   return NAME(sum_lanes)(NAME(add)(NAME(add)(s0, s1), NAME(add)(s2, s3)));
 }
 
+/* sums[t] = x_t . y, x_t = X[t], t < 4: y is loaded once for four rows, two partial sums each */
+CYMF_INLINE void NAME(dot4)(REAL *sums, const REAL **X, const REAL *y, ptrdiff_t n) {
+  const REAL *const x0 = X[0], *const x1 = X[1], *const x2 = X[2], *const x3 = X[3];
+  VEC even[4], odd[4];
+  CYMF_UNROLL
+  for (int t = 0; t < 4; ++t) even[t] = odd[t] = NAME(splat)(0);
+  ptrdiff_t f = 0;
+  for (; f + 2 * LANES <= n; f += 2 * LANES) {
+    const VEC y0 = NAME(load)(y + f), y1 = NAME(load)(y + f + LANES);
+    even[0] = NAME(fma)(NAME(load)(x0 + f), y0, even[0]);
+    even[1] = NAME(fma)(NAME(load)(x1 + f), y0, even[1]);
+    even[2] = NAME(fma)(NAME(load)(x2 + f), y0, even[2]);
+    even[3] = NAME(fma)(NAME(load)(x3 + f), y0, even[3]);
+    odd[0] = NAME(fma)(NAME(load)(x0 + f + LANES), y1, odd[0]);
+    odd[1] = NAME(fma)(NAME(load)(x1 + f + LANES), y1, odd[1]);
+    odd[2] = NAME(fma)(NAME(load)(x2 + f + LANES), y1, odd[2]);
+    odd[3] = NAME(fma)(NAME(load)(x3 + f + LANES), y1, odd[3]);
+  }
+  if (f < n) {
+    const VEC y0 = NAME(load)(y + f);
+    even[0] = NAME(fma)(NAME(load)(x0 + f), y0, even[0]);
+    even[1] = NAME(fma)(NAME(load)(x1 + f), y0, even[1]);
+    even[2] = NAME(fma)(NAME(load)(x2 + f), y0, even[2]);
+    even[3] = NAME(fma)(NAME(load)(x3 + f), y0, even[3]);
+  }
+  CYMF_UNROLL
+  for (int t = 0; t < 4; ++t) sums[t] = NAME(sum_lanes)(NAME(add)(even[t], odd[t]));
+}
+
 /* y += a x */
 CYMF_INLINE void NAME(axpy)(REAL *y, REAL a, const REAL *x, ptrdiff_t n) {
   const VEC va = NAME(splat)(a);

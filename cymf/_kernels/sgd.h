@@ -4,6 +4,10 @@
 
 #include "micro_kernels.h"
 
+#define CYMF_SGD_NEAR_BYTES 262144 /* user rows of a block that stay in the second cache */
+#define CYMF_SGD_USER_AHEAD 16     /* ratings: twice as many as users take turns */
+#define CYMF_SGD_ITEM_AHEAD 10
+
 #define REAL float
 #define NAME(stem) stem##_f32
 #include "sgd_real.h"

@@ -290,45 +290,42 @@ def sgd_fill_blocks(
     const int64_t[::1] item_position,   # IN  (M,) row of each item in stripe order
     const int64_t[::1] user_start,      # IN  (stripes + 1,)
     const int64_t[::1] item_start,      # IN  (stripes + 1,)
-    const int32_t[::1] item_tile,       # IN  (M,) tile of each item, numbered stripe by stripe
-    Py_ssize_t tiles,                   # IN  tiles of an item stripe: items that are visited together
+    const int32_t[::1] item_stripe,     # IN  (M,) stripe of each item
     int64_t[::1] block_start,           # OUT (stripes * stripes + 1,)
     uint16_t[::1] users,                # OUT (nnz,)
     uint16_t[::1] items,                # OUT (nnz,)
     real[::1] block_values,             # OUT (nnz,)
     real[::1] block_weights,            # OUT (nnz,) or empty
-    int64_t[::1] taken,                 # SCRATCH (stripes * tiles + 1,)
+    int64_t[::1] taken,                 # SCRATCH (stripes + 1,)
     uint16_t[::1] sorted_users,         # SCRATCH (ratings of the fullest user stripe,)
     int64_t[::1] source,                # SCRATCH (the same,)
     int64_t[::1] order,                 # SCRATCH (the same,)
 ):
-    """Deal the ratings into blocks, tile by tile; inside a tile the ratings of SGD_TURNS users take turns."""
-    cdef Py_ssize_t stripes = user_start.shape[0] - 1, n_tiles = stripes * tiles, stripe, j, row, user, item, s
-    cdef Py_ssize_t first, last
+    """Deal the ratings into blocks; inside a block the ratings of SGD_TURNS users take turns."""
+    cdef Py_ssize_t stripes = user_start.shape[0] - 1, stripe, j, row, user, item, s, first, last
     cdef bint has_weights = weights.shape[0] > 0
     cdef int64_t base = 0, t, slot
     with nogil:
         for stripe in range(stripes):
-            for j in range(n_tiles + 1):
+            for j in range(stripes + 1):
                 taken[j] = 0
             for row in range(user_start[stripe], user_start[stripe + 1]):
                 user = user_order[row]
                 for t in range(indptr[user], indptr[user + 1]):
-                    taken[item_tile[indices[t]] + 1] += 1
-            for j in range(n_tiles):
-                taken[j + 1] += taken[j]
+                    taken[item_stripe[indices[t]] + 1] += 1
             for j in range(stripes):
-                block_start[stripe * stripes + j] = base + taken[j * tiles]
+                block_start[stripe * stripes + j] = base + taken[j]
+                taken[j + 1] += taken[j]
             for row in range(user_start[stripe], user_start[stripe + 1]):
                 user = user_order[row]
                 for t in range(indptr[user], indptr[user + 1]):
-                    j = item_tile[indices[t]]
+                    j = item_stripe[indices[t]]
                     slot = taken[j]
                     taken[j] = slot + 1
                     source[slot] = t
                     sorted_users[slot] = <uint16_t>(row - user_start[stripe])
             first = 0
-            for j in range(n_tiles):
+            for j in range(stripes):
                 last = taken[j]
                 take_turns(&sorted_users[0] + first, last - first, &order[0])
                 for s in range(last - first):
@@ -336,7 +333,7 @@ def sgd_fill_blocks(
                     t = source[slot]
                     item = indices[t]
                     users[base + first + s] = sorted_users[slot]
-                    items[base + first + s] = <uint16_t>(item_position[item] - item_start[j // tiles])
+                    items[base + first + s] = <uint16_t>(item_position[item] - item_start[j])
                     block_values[base + first + s] = values[t]
                     if has_weights:
                         block_weights[base + first + s] = weights[t]

@@ -76,6 +76,8 @@ CYMF_INLINE REAL NAME(sgd_error)(const NAME(sgd_block_arrays) *block, ptrdiff_t 
 /* All ratings of a block, one after the other. Inlined with a known width, the inner loop is unrolled. */
 CYMF_INLINE double NAME(sgd_ratings)(const ptrdiff_t n, const NAME(sgd_block_arrays) *block, const ptrdiff_t width) {
   const uint16_t *const users = block->users, *const items = block->items;
+  /* The user rows of a block come one after the other: if they exceed the second cache, they must be asked for. */
+  const int far_apart = n > 0 && users[n - 1] * width * (ptrdiff_t)sizeof(REAL) > CYMF_SGD_NEAR_BYTES;
   double total = 0;
   VEC product = NAME(splat)(0);
   REAL step = 0, next_step = 0;
@@ -85,6 +87,11 @@ CYMF_INLINE double NAME(sgd_ratings)(const ptrdiff_t n, const NAME(sgd_block_arr
     REAL *const w = block->user_factors + users[s] * width, *const h = block->item_factors + items[s] * width;
     if (!CYMF_LIKELY(step_known)) step = NAME(sgd_error)(block, s, NAME(sgd_product)(w, h, width), &total);
     if (CYMF_LIKELY(product_known)) next_step = NAME(sgd_error)(block, s + 1, product, &total);
+    if (far_apart && s + CYMF_SGD_USER_AHEAD < n) {
+      const ptrdiff_t u = users[s + CYMF_SGD_USER_AHEAD], v = items[s + CYMF_SGD_ITEM_AHEAD];
+      cymf_prefetch_row(block->user_factors + u * width, width * (ptrdiff_t)sizeof(REAL));
+      cymf_prefetch_row(block->item_factors + v * width, width * (ptrdiff_t)sizeof(REAL));
+    }
     const int apart = s + 2 < n && ((users[s + 2] != users[s]) & (users[s + 2] != users[s + 1]) &
                                     (items[s + 2] != items[s]) & (items[s + 2] != items[s + 1]));
     const ptrdiff_t t = apart ? s + 2 : s; /* what is summed of s itself is not used */

@@ -22,6 +22,7 @@
 #define CYMF_TARGET_LEVELS 64
 #define CYMF_QUERY_LEVELS 63
 #define CYMF_QUERY_SHIFT 64
+#define CYMF_QUANTIZED_FACTORS (1 << 17) /* 2^17 * 127 * 64 < 2^31 */
 
 /* ---- the integer vector of this level ---------------------------------------------------------
  * INTS            INT_LANES 32-bit sums, or four 8-bit factors of INT_LANES targets

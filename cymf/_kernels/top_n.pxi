@@ -38,6 +38,7 @@ cdef extern from "top_n.h" nogil:
 cdef enum:
     TOP_N_BLOCK = 64        # queries that one panel meets while it is in the L1 cache
     TOP_N_TILE = 6          # the largest CYMF_TILE_QUERIES
+    TOP_N_MARKS = 32        # 64-bit words that say of most targets that they are not excluded
 
 # What is searched for one query.
 cdef struct Query:
@@ -52,6 +53,7 @@ cdef struct Query:
     double norm_weight
     int64_t knot
     float scale
+    uint64_t marks[TOP_N_MARKS] # a bit for target modulo 64 TOP_N_MARKS of every excluded one
 
 
 cdef inline void quantize(const real* row, Py_ssize_t n, int levels, int shift, int8_t* quantized, Py_ssize_t stride, float* scale, double* norm, double* error, int32_t* total) noexcept nogil:
@@ -132,6 +134,8 @@ cdef void consider(
     cdef real score = 0
     cdef Py_ssize_t place, parent
     cdef double least
+    if marked(query, target) and contains(excluded, n_excluded, target):
+        return
     if query.row >= 0:
         score = product(query_factors, target_factors, n_factors)
     score += target_offset
@@ -139,8 +143,6 @@ cdef void consider(
     if not score - score == 0 and not score > 0:
         return  # NaN, or minus infinity
     if query.count == n and not worse(scores[0], targets[0], score, target):
-        return
-    if contains(excluded, n_excluded, target):
         return
     if query.count < n:
         place = query.count
@@ -182,11 +184,25 @@ cdef void finish(
         scores[last] = <real>NAN
 
 
-cdef inline void begin(Query* query, int64_t row, double offset) noexcept nogil:
+cdef inline bint marked(const Query* query, int64_t target) noexcept nogil:
+    return (query.marks[(target >> 6) % TOP_N_MARKS] >> (target & 63)) & 1
+
+
+cdef inline void begin(
+    Query* query,               # OUT
+    int64_t row,                # IN
+    double offset,              # IN
+    const index* excluded,      # IN  (n_excluded,)
+    Py_ssize_t n_excluded,      # IN
+) noexcept nogil:
+    cdef Py_ssize_t e
     query.row = row
     query.count = 0
     query.offset = offset
     query.least = -INFINITY
+    memset(query.marks, 0, sizeof(query.marks))
+    for e in range(n_excluded):
+        query.marks[(excluded[e] >> 6) % TOP_N_MARKS] |= <uint64_t>1 << (excluded[e] & 63)
 
 
 def top_n_pack(
@@ -289,20 +305,22 @@ cdef void search_block(
     cdef Query* query
     cdef double limit
     cdef int64_t target
+    cdef uint64_t bits
     for r in range(size):
         query = &queries[r]
-        begin(query, query_rows[start + r], <double>query_offset[start + r] if query_offset.shape[0] else 0)
+        n_excluded[r] = 0
+        excluded[r] = NULL
+        if excluded_rows.shape[0] and excluded_rows[start + r] >= 0:
+            excluded[r] = excluded_indices + excluded_indptr[excluded_rows[start + r]]
+            n_excluded[r] = excluded_indptr[excluded_rows[start + r] + 1] - excluded_indptr[excluded_rows[start + r]]
+        begin(query, query_rows[start + r], <double>query_offset[start + r] if query_offset.shape[0] else 0,
+              excluded[r], n_excluded[r])
         query.norm = query.error = query.scale = 0
         memset(scratch + width * r, CYMF_QUERY_SHIFT, width)
         if query.row >= 0:
             quantize(factors + query.row * n_factors, n_factors, CYMF_QUERY_LEVELS, CYMF_QUERY_SHIFT, scratch + width * r, 4,
                      &query.scale, &query.norm, &query.error, &total)
         place_between_knots(query, n_knots, knot_distance)
-        n_excluded[r] = 0
-        excluded[r] = NULL
-        if excluded_rows.shape[0] and excluded_rows[start + r] >= 0:
-            excluded[r] = excluded_indices + excluded_indptr[excluded_rows[start + r]]
-            n_excluded[r] = excluded_indptr[excluded_rows[start + r] + 1] - excluded_indptr[excluded_rows[start + r]]
         active[r] = <int>r
 
     for p in range(slack.shape[0]):
@@ -318,6 +336,8 @@ cdef void search_block(
             break
         strip = p * CYMF_PANEL_STRIPS
         panel = &panels[strip, 0, 0] if width else NULL
+        if p + 1 < slack.shape[0]:
+            cymf_prefetch_row(panel + CYMF_PANEL * width, CYMF_PANEL * width)
         tile = 0
         while tile < n_active:
             kept = min(n_active - tile, <Py_ssize_t>CYMF_TILE_QUERIES)
@@ -333,6 +353,12 @@ cdef void search_block(
             for q in range(kept):
                 r = active[tile + q]
                 query = &queries[r]
+                bits = reaching[q]
+                while bits:  # their factors are asked for at once, so that the waiting is done once
+                    position = p * CYMF_PANEL + cymf_lowest_bit(bits)
+                    bits &= bits - 1
+                    if position < order.shape[0] and not marked(query, order[position]):
+                        cymf_prefetch_row(others + order[position] * n_factors, n_factors * sizeof(real))
                 while reaching[q]:
                     position = p * CYMF_PANEL + cymf_lowest_bit(reaching[q])
                     reaching[q] &= reaching[q] - 1
@@ -399,12 +425,12 @@ def top_n_listed(
             r = cymf_draw(&counter[0])
             if r >= query_rows.shape[0]:
                 break
-            begin(&query, query_rows[r], <double>query_offset[r] if query_offset.shape[0] else 0)
             excluded = NULL
             n_excluded = 0
             if excluded_rows.shape[0] and excluded_rows[r] >= 0:
                 excluded = indices + excluded_indptr[excluded_rows[r]]
                 n_excluded = excluded_indptr[excluded_rows[r] + 1] - excluded_indptr[excluded_rows[r]]
+            begin(&query, query_rows[r], <double>query_offset[r] if query_offset.shape[0] else 0, excluded, n_excluded)
             if list_rows[r] >= 0:
                 for entry in range(list_indptr[list_rows[r]], list_indptr[list_rows[r] + 1]):
                     target = list_indices[entry]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SUFFIXES", "RecommendationFile", "recommendation_rows"]
+__all__ = ["SUFFIXES", "RecommendationFile", "as_frame", "recommendation_rows"]
 
 SUFFIXES = (".csv", ".parquet")
 _COLUMNS = ("user", "rank", "item", "score")
@@ -26,6 +26,40 @@ def recommendation_rows(
     """
     rows, ranks = np.nonzero(~np.isnan(scores))
     return users[rows], ranks + 1, items[rows, ranks], scores[rows, ranks]
+
+
+def as_frame(columns: tuple[NDArray[Any], ...], backend: str) -> Any:
+    """Columns of `recommendation_rows` as a table of pandas, polars or pyarrow."""
+    try:
+        if backend == "pandas":
+            import pandas
+
+            return pandas.DataFrame(dict(zip(_COLUMNS, columns, strict=True)))
+        if backend == "polars":
+            import polars
+
+            lists = (c.tolist() if c.dtype == object else c for c in columns)
+            named = zip(_COLUMNS, lists, columns, strict=True)
+            return polars.DataFrame(
+                [
+                    polars.Series(name, values, polars.String if column.dtype == object else None)
+                    for name, values, column in named
+                ]
+            )
+        return as_arrow(columns)
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            f"backend={backend!r} needs {backend}: pip install {backend}, or choose another backend",
+            name=backend,
+        ) from None
+
+
+def as_arrow(columns: tuple[NDArray[Any], ...]) -> Any:
+    """Columns of `recommendation_rows` as an Arrow table, of the same schema however many rows there are."""
+    import pyarrow
+
+    arrays = [pyarrow.array(c, pyarrow.string() if c.dtype == object else None) for c in columns]
+    return pyarrow.table(dict(zip(_COLUMNS, arrays, strict=True)))
 
 
 class RecommendationFile:
@@ -61,10 +95,9 @@ class RecommendationFile:
         if self._path.suffix == ".csv":
             self._csv.writerows(zip(*(column.tolist() for column in columns), strict=True))
             return
-        import pyarrow
         import pyarrow.parquet
 
-        block = pyarrow.table(dict(zip(_COLUMNS, columns, strict=True)))
+        block = as_arrow(columns)
         if self._parquet is None:
             self._parquet = pyarrow.parquet.ParquetWriter(self._unfinished, block.schema)
         self._parquet.write_table(block)
