@@ -200,7 +200,7 @@ def _implicit_cases(
     spectrum[:k] = len(table) / (1.0 + np.arange(k))
     counter, status = np.zeros(1, np.int64), np.zeros(n_rows, np.int8)
     scratch = _random_rows(
-        1, kernels.implicit_scratch_size(k, width, length), np.random.default_rng(0)
+        1, kernels.implicit_scratch_size(width, length), np.random.default_rng(0)
     )[0]
     solved = np.zeros((n_rows, width), np.float32)
     side = (
