@@ -172,6 +172,7 @@ class FactorModel:
             max(n, 1),
             excluded=excluded,
             allowed=allowed,
+            n_threads=self._n_threads,
         )
         if items is not None and allowed is not None:
             _append_missing(ids, scores, allowed)
@@ -188,7 +189,13 @@ class FactorModel:
         rows = _rows("userid", userid, len(self.user_factors))
         allowed = _candidates("users", users, "filter_users", filter_users, len(self.user_factors))
         return _most_similar(
-            self.user_factors[rows], self.user_factors, self.user_norms, N, allowed, userid
+            self.user_factors[rows],
+            self.user_factors,
+            self.user_norms,
+            N,
+            allowed,
+            userid,
+            self._n_threads,
         )
 
     def similar_items(
@@ -213,7 +220,9 @@ class FactorModel:
         else:
             queries = self.item_factors[_rows("itemid", itemid, len(self.item_factors))]
         allowed = _candidates("items", items, "filter_items", filter_items, len(self.item_factors))
-        return _most_similar(queries, self.item_factors, self.item_norms, N, allowed, itemid)
+        return _most_similar(
+            queries, self.item_factors, self.item_norms, N, allowed, itemid, self._n_threads
+        )
 
     def recalculate_user(self, userid: Any, user_items: Any) -> np.ndarray:
         """Compute factors of users from what they liked; not every model can."""
@@ -379,6 +388,7 @@ def _most_similar(
     n: int,
     allowed: np.ndarray | None,
     asked: Any,
+    n_threads: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     n = min(n, len(factors) if allowed is None else len(allowed))
     units = factors / norms[:, None]
@@ -388,6 +398,7 @@ def _most_similar(
         units,
         max(n, 1),
         allowed=allowed,
+        n_threads=n_threads,
     )
     return _answers(ids[:, :n], scores[:, :n], len(factors), np.ndim(asked) == 0)
 
