@@ -11,7 +11,8 @@ REQUIREMENTS: tuple[tuple[str, ...], ...] = ()
 _ALS = {"estimator": "ALS", "reg": 1.2, "tol": 0.0, "track_objective": False}
 _ALS_SWEEP = ("reg", (0.3, 0.6, 1.2, 2.4, 4.8))
 _IALS = {
-    "estimator": "ImplicitALS", "weighting": "hu", "confidence": "linear", "unobserved_weight": 1.0, "alpha": IMPLICIT_ALPHA, "reg": IMPLICIT_REG, "reg_exponent": 0.0,
+    "estimator": "ImplicitALS", "weighting": "hu", "confidence": "linear", "unobserved_weight": 1.0,
+    "alpha": IMPLICIT_ALPHA, "reg": IMPLICIT_REG, "reg_exponent": 0.0,
     "tol": 0.0, "track_objective": False,
 }  # fmt: skip
 _BPR = {"estimator": "BPR", "reg": 0.01, "learning_rate": 0.05}
