@@ -13,6 +13,7 @@ predict the mean.
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import chain
 from typing import Any, NamedTuple, Self
@@ -53,7 +54,7 @@ class _Runs(NamedTuple):
         return cls(users, indptr, pairs[::2].astype(np.int32), pairs[1::2].copy())
 
 
-class _Factorization(AlgoBase):  # type: ignore[misc]
+class _Factorization(AlgoBase, ABC):  # type: ignore[misc]
     """What the three have in common."""
 
     biased: bool = True
@@ -79,8 +80,9 @@ class _Factorization(AlgoBase):  # type: ignore[misc]
             )
         return self
 
+    @abstractmethod
     def _train(self, trainset: Any, generator: np.random.RandomState) -> None:
-        raise NotImplementedError
+        """Set pu, qi, bu and bi."""
 
     def _repeat(self, epoch: Callable[[], object]) -> None:
         for number in range(self.n_epochs):
@@ -129,14 +131,13 @@ class _Factorization(AlgoBase):  # type: ignore[misc]
         impossible = ~both if not self.biased else np.zeros(len(both), bool)
         estimates[impossible] = self.default_prediction()
         estimates = np.clip(estimates, *trainset.rating_scale)
-        details = {True: "User and item are unknown."}
         return [
             Prediction(
                 user,
                 item,
                 rating,
                 estimate,
-                {"was_impossible": True, "reason": details[True]}
+                {"was_impossible": True, "reason": "User and item are unknown."}
                 if failed
                 else {"was_impossible": False},
             )
