@@ -11,8 +11,14 @@ import importlib
 import importlib.util
 import os
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from cymf._kernels import _cpu
+
+if TYPE_CHECKING:  # all levels of a family have the same functions
+    from cymf._kernels import _implicit_baseline as implicit_kernels  # noqa: F401
+    from cymf._kernels import _ranking_baseline as ranking_kernels  # noqa: F401
+    from cymf._kernels import _top_n_baseline as top_n_kernels  # noqa: F401
 
 _CPU_LEVEL = {"baseline": 1, "v3": 3, "v4": 4}
 
