@@ -68,7 +68,7 @@ def svdpp_epoch(
 ):
     """One epoch of SVD++, every y_j of the user updated after each of its ratings."""
     cdef Py_ssize_t n_factors = p.shape[1], run, u, i, j, f, s, t
-    cdef double error, dot, pf, qf, root, step
+    cdef double error, dot, pf, qf, root
     with nogil:
         for run in range(users.shape[0]):
             u = users[run]
