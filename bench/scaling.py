@@ -3,7 +3,7 @@
     python bench/scaling.py --threads 1 2 16 --factors 64 128
 
 An exact ALS iteration is bound by arithmetic and should scale as the cores do; SGD and batch gradients are bound by
-loads and stores. Two references tell what the machine itself gains, by turns with the solvers, so that what else runs on it
+loads and stores. Two references tell what the machine itself gains, by turns with the solvers, so that what else runs
 slows down all alike: multiply-adds on registers, each thread its own, and reading an array far larger than the caches,
 one part a thread.
 """
