@@ -64,8 +64,8 @@ class ALS(MatrixFactorization):
         - ``"subspace"``: exactly over one block of factors after the other, from where the row is (iALS++).
         - ``"auto"``: Cholesky up to 64 factors, and where `reg` is 0, so that rows that leave freedom get their
           shortest solution; else conjugate gradients. In the measured curves (``bench/solver_curves.py``) three steps
-          bring the objective down by as much an iteration as exact solutions do. They cost the same at 32 factors and
-          half as much at 64, where exactness comes first; blocks were never quickest.
+          bring the objective down by as much an iteration as exact solutions do. They cost the same at 32 factors,
+          half as much at 64, where exactness comes first, and a sixth at 256; blocks were never quickest.
     cg_steps : int, default 3
         Steps a row and half-sweep of ``solver="cg"``.
     block_size : int, default 32
@@ -329,7 +329,7 @@ class RowSolver:
 def _mean_squares(factors: np.ndarray, side: Side) -> np.ndarray:
     """Return the mean square of each factor over a side's rated rows, a row counted once a rating."""
     total = np.zeros(factors.shape[1])
-    for start in range(0, len(factors), 65536):
-        block = slice(start, start + 65536)
+    for start in range(0, len(factors), 4096):
+        block = slice(start, start + 4096)
         total += side.counts[block].astype(np.float64) @ np.square(factors[block], dtype=np.float64)
     return (total / len(side.indices)).astype(factors.dtype)

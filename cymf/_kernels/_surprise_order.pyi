@@ -4,6 +4,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+def unpack_pairs(rows: Any, indices: NDArray[Any], values: NDArray[Any]) -> Any: ...
 def svd_epoch(
     users: NDArray[Any],
     indptr: NDArray[Any],
