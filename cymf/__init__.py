@@ -22,6 +22,7 @@ from cymf.presets import presets
 from cymf.ratings import Ratings
 from cymf.sgd import SGD
 from cymf.spectral_mf import SpectralMF
+from cymf.svdpp import SVDpp
 
 __all__ = [
     "ALS",
@@ -34,6 +35,7 @@ __all__ = [
     "Random",
     "ImplicitALS",
     "SpectralMF",
+    "SVDpp",
     "Ratings",
     "Iteration",
     "datasets",

@@ -40,6 +40,7 @@ ESTIMATORS: Mapping[str, str] = MappingProxyType(
         "Popularity": "cymf.baselines",
         "Random": "cymf.baselines",
         "SGD": "cymf.sgd",
+        "SVDpp": "cymf.svdpp",
         "SpectralMF": "cymf.spectral_mf",
     }
 )

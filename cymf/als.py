@@ -7,11 +7,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from cymf._base import MatrixFactorization
+from cymf._als_growth import updated
 from cymf._errors import DivergenceError
 from cymf._estimator import FitSettings, fitting
 from cymf._explain import Explanation, explain_explicit
 from cymf._factors import Factors, aligned_zeros, predicted_change
+from cymf._fold_in import ExplicitModel
+from cymf._inputs import training_ratings
 from cymf._kernels import _als_lapack, kernels
 from cymf._parallel import single_threaded_blas
 from cymf._problem import Problem, Side
@@ -25,7 +27,7 @@ _MOST_FACTORS_SOLVED_EXACTLY = 64  # by solver="auto": docs/decisions/0007
 SOLVERS = ("auto", "cholesky", "lapack", "cg", "subspace")
 
 
-class ALS(MatrixFactorization):
+class ALS(ExplicitModel):
     r"""Matrix factorization by alternating least squares.
 
     Minimizes, over the observed cells Ω,
@@ -215,6 +217,48 @@ class ALS(MatrixFactorization):
 
             loop.run(step, lambda: settings.measure(problem, factors), factors)
             self._publish(settings.state(problem, factors, loop))
+        return self
+
+    def partial_fit(
+        self, X: Any, y: Any = None, *, sample_weight: Any = None, n_iter: int = 1
+    ) -> Self:
+        """Take in new ratings, of known and of new users and items, by solving the rows that they touch.
+
+        The users in the new ratings are solved exactly from all their ratings, old and new; then, `n_iter` times, the
+        items in them and the users again. Users and items that are both new have first been solved in turn, as nothing
+        is known of either. All other rows stay as they are, and so do μ, ``history_`` and ``n_iter_``, which tell how
+        training over all ratings went. An unfitted model is fitted to the ratings.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            New ratings, as in `fit`. A cell that was rated before takes its new value.
+        n_iter : int, default 1
+            How often items and users are solved in turn.
+
+        Returns
+        -------
+        self
+            Its state is replaced at once; who reads it meanwhile in another thread sees the old one. Calls that change
+            a model must come one after the other.
+
+        Raises
+        ------
+        ValueError, TypeError, DivergenceError
+            As in `fit`, and if the model keeps no ratings, of which exact solutions are made. The model is then what it
+            was.
+
+        Notes
+        -----
+        Every solution lowers the objective, but rows that the new ratings do not touch wait for the next `fit`, which
+        ``fit(ratings, init=model)`` shortens. ``bench/updates.py`` measures what that costs: see docs/daily-updates.md.
+        """
+        n_iter = check_integer("n_iter", n_iter, 1)
+        old = self._state
+        if old is None:
+            return self.fit(X, y, sample_weight=sample_weight)
+        ratings = training_ratings(X, y, sample_weight)
+        self._publish(updated(self, old, FitSettings.of(self), ratings, n_iter))
         return self
 
     def explain(self, user: Any, item: Any, *, by: By = "id") -> Explanation:

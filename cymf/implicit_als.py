@@ -11,6 +11,7 @@ import numpy as np
 
 from cymf._base import MatrixFactorization
 from cymf._explain import Explanation, explain_implicit
+from cymf._fold_in import as_rows_of_users
 from cymf._growth import grow
 from cymf._implicit_fold_in import FoldIn, view_of
 from cymf._implicit_growth import solve_chosen, take_over
@@ -398,6 +399,27 @@ class ImplicitALS(MatrixFactorization):
         the items, or `ratings` are the users of a single item. An item's unobserved weight is that of its popularity.
         """
         return self._fold_in("item", ratings, strengths, by, return_bias)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the factors of users by their ratings, as scikit-learn's transformers do: `user_factors_for` of `X`.
+
+        Parameters
+        ----------
+        X : Ratings, sparse matrix, dense array with NaN, or table
+            Strengths of what users, known or new, took of the model's items.
+
+        Returns
+        -------
+        ndarray of shape (n_users, n_factors)
+            In the order of the rows of `X`, without biases, which `user_factors_for` returns on request.
+
+        Raises
+        ------
+        ValueError, TypeError, NotFittedError
+            As `user_factors_for`.
+        """
+        factors: np.ndarray = self.user_factors_for(as_rows_of_users(X))
+        return factors
 
     def explain(self, user: Any, item: Any, *, by: By = "id") -> Explanation:
         """Return which of a user's ratings made the prediction for an item.
