@@ -18,6 +18,7 @@ from cymf.contrastive_mf import ContrastiveMF
 from cymf.gradient_descent import GradientDescent
 from cymf.implicit_als import ImplicitALS
 from cymf.logistic_mf import LogisticMF
+from cymf.nmf import NMF
 from cymf.presets import presets
 from cymf.ratings import Ratings
 from cymf.sgd import SGD
@@ -27,6 +28,7 @@ from cymf.svdpp import SVDpp
 __all__ = [
     "ALS",
     "BPR",
+    "NMF",
     "SGD",
     "ContrastiveMF",
     "GradientDescent",

@@ -30,6 +30,7 @@ ESTIMATORS: Mapping[str, str] = {
     "sgd": "SGD",
     "gd": "GradientDescent",
     "svdpp": "SVDpp",
+    "nmf": "NMF",
     "implicit-als": "ImplicitALS",
     "bpr": "BPR",
     "logistic-mf": "LogisticMF",
@@ -37,7 +38,7 @@ ESTIMATORS: Mapping[str, str] = {
     "spectral-mf": "SpectralMF",
     "popularity": "Popularity",
 }
-RATING_MODELS = ("als", "sgd", "gd", "svdpp")  # the others are for rankings
+RATING_MODELS = ("als", "sgd", "gd", "svdpp", "nmf")  # the others are for rankings
 _SHOWN_BY_THE_COMMAND_LINE = frozenset({"verbose"})  # progress: see --quiet
 _DESTINATION = "parameter_"
 

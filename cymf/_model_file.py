@@ -37,6 +37,7 @@ ESTIMATORS: Mapping[str, str] = MappingProxyType(
         "GradientDescent": "cymf.gradient_descent",
         "ImplicitALS": "cymf.implicit_als",
         "LogisticMF": "cymf.logistic_mf",
+        "NMF": "cymf.nmf",
         "Popularity": "cymf.baselines",
         "Random": "cymf.baselines",
         "SGD": "cymf.sgd",

@@ -15,11 +15,12 @@ from cymf._factors import Factors, aligned_zeros, predicted_change
 from cymf._fold_in import ExplicitModel
 from cymf._inputs import training_ratings
 from cymf._kernels import _als_lapack, kernels
+from cymf._nonnegative_rows import ObservedRows, Penalty, exact_descent
 from cymf._parallel import single_threaded_blas
 from cymf._problem import Problem, Side
 from cymf._queries import By
 from cymf._training import Iteration
-from cymf._validation import check_choice, check_integer, check_number
+from cymf._validation import check_choice, check_flag, check_integer, check_number
 
 __all__ = ["ALS"]
 
@@ -51,6 +52,9 @@ class ALS(ExplicitModel):
         ν: 0 is the textbook's penalty, 1 scales it by the number of ratings (Zhou et al.).
     use_bias : bool, default True
         Whether the model has the biases μ + b_i + b_j; without them it is A ≈ W H.
+    nonnegative : bool, default False
+        Whether w_i ≥ 0 and h_j ≥ 0, so that factors add up and can be read one by one. Biases stay free. Rows are
+        solved by coordinate descent, with `solver` left at ``"auto"``; the users of the last iteration exactly.
     max_iter : int, default 15
         Most iterations.
     tol : float, default 1e-3
@@ -114,6 +118,7 @@ class ALS(ExplicitModel):
         reg_bias: float | None = None,
         reg_exponent: float = 0.5,
         use_bias: bool = True,
+        nonnegative: bool = False,
         max_iter: int = 15,
         tol: float = 1e-3,
         tol_abs: float = 0.0,
@@ -134,6 +139,7 @@ class ALS(ExplicitModel):
         self.reg_bias = reg_bias
         self.reg_exponent = reg_exponent
         self.use_bias = use_bias
+        self.nonnegative = nonnegative
         self.max_iter = max_iter
         self.tol = tol
         self.tol_abs = tol_abs
@@ -175,7 +181,7 @@ class ALS(ExplicitModel):
             Called with an `Iteration` after every iteration; a true result stops training.
         init : fitted model, or (user_factors, item_factors), optional
             Where to start from. A model's rows are found by id. The first solve is that of the items, from the users'
-            factors and biases.
+            factors and biases. With `nonnegative`, their absolute values are taken.
 
         Returns
         -------
@@ -192,6 +198,12 @@ class ALS(ExplicitModel):
         tol = check_number("tol", self.tol)
         tol_abs = check_number("tol_abs", self.tol_abs)
         solver = check_choice("solver", self.solver, SOLVERS)
+        nonnegative = check_flag("nonnegative", self.nonnegative)
+        if nonnegative and solver != "auto":
+            raise ValueError(
+                f"solver={solver!r} does not keep factors from becoming negative; "
+                "expected solver='auto' with nonnegative=True"
+            )
         cg_steps = check_integer("cg_steps", self.cg_steps, 1)
         block_size = check_integer("block_size", self.block_size, 1)
         with (
@@ -202,7 +214,13 @@ class ALS(ExplicitModel):
             if solver == "auto":
                 exact = settings.n_factors <= _MOST_FACTORS_SOLVED_EXACTLY or settings.reg == 0
                 solver = "cholesky" if exact else "cg"
-            rows = RowSolver(problem, solver, cg_steps, block_size)
+            rows: RowSolver | ObservedRows
+            if nonnegative:
+                np.abs(factors.user, out=factors.user)
+                np.abs(factors.item, out=factors.item)
+                rows = ObservedRows(problem, Penalty(settings.reg), Penalty(settings.reg))
+            else:
+                rows = RowSolver(problem, solver, cg_steps, block_size)
             before = factors.copy() if tol or tol_abs else None
 
             def step(iteration: int) -> bool:
@@ -216,6 +234,8 @@ class ALS(ExplicitModel):
                 return change <= max(tol * size, tol_abs)
 
             loop.run(step, lambda: settings.measure(problem, factors), factors)
+            if isinstance(rows, ObservedRows):
+                rows.solve_users(factors, exact_descent(problem.dtype))
             self._publish(settings.state(problem, factors, loop))
         return self
 
