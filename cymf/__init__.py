@@ -15,6 +15,8 @@ from cymf.als import ALS
 from cymf.baselines import Popularity, Random
 from cymf.bpr import BPR
 from cymf.contrastive_mf import ContrastiveMF
+from cymf.design_matrix import DesignMatrix, design_matrix
+from cymf.factorization_machine import FactorizationMachine
 from cymf.gradient_descent import GradientDescent
 from cymf.implicit_als import ImplicitALS
 from cymf.logistic_mf import LogisticMF
@@ -28,6 +30,8 @@ __all__ = [
     "BPR",
     "SGD",
     "ContrastiveMF",
+    "DesignMatrix",
+    "FactorizationMachine",
     "GradientDescent",
     "LogisticMF",
     "Popularity",
@@ -37,6 +41,7 @@ __all__ = [
     "Ratings",
     "Iteration",
     "datasets",
+    "design_matrix",
     "evaluation",
     "load",
     "presets",
