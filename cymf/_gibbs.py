@@ -78,8 +78,8 @@ class Hyperpriors:
             self.means[family], self.precisions[family] = mean, precision
         shape = len(self.means), len(groups)
         return Pulls(
-            self.precisions.astype(self._dtype)[:, groups],
-            self.means.astype(self._dtype)[:, groups],
+            np.take(self.precisions.astype(self._dtype), groups, axis=1),
+            np.take(self.means.astype(self._dtype), groups, axis=1),
             self._generator.standard_normal(shape, dtype=self._dtype),
         )
 
