@@ -158,4 +158,5 @@ class Steps:
 
 def penalty_shares(counts: np.ndarray, penalties: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     """Return a step's share of penalties of shape (n_columns, 2): divided by the rows that have the column."""
-    return (penalties / np.maximum(counts, 1)[:, np.newaxis]).astype(dtype)
+    shares: np.ndarray = penalties / np.maximum(counts, 1)[:, np.newaxis]
+    return shares.astype(dtype)

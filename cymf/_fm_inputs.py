@@ -53,7 +53,7 @@ def read_design(X: Any, dtype: np.dtype[Any]) -> Design:
 def _matrix(X: Any) -> Any:
     """Return a sparse matrix or a numeric array of two dimensions."""
     if sparse.issparse(X):
-        matrix = X
+        matrix = sparse.csr_array(X) if X.ndim == 2 else X
     else:
         if X is None or isinstance(X, str):
             raise TypeError(
@@ -84,8 +84,6 @@ def _matrix(X: Any) -> Any:
 
 def _check_numbers(matrix: Any, dtype: np.dtype[Any]) -> None:
     values = matrix.data if sparse.issparse(matrix) else matrix
-    if sparse.issparse(matrix) and values.dtype.kind == "O":
-        values = matrix.tocsr().data
     if not np.isfinite(values).all():
         rows = sparse.coo_array(matrix) if sparse.issparse(matrix) else None
         bad = (
@@ -199,7 +197,7 @@ def read_weights(weights: Any, n_rows: int, dtype: np.dtype[Any]) -> np.ndarray:
         raise ValueError(
             "sample_weight has a negative number; expected numbers ≥ 0"
             if (given < 0).any()
-            else "sample_weight is 0 everywhere; expected a positive number somewhere"
+            else "sample_weight is zero everywhere; expected a positive number somewhere"
         )
     return np.zeros(0, dtype) if (given == 1).all() else given.astype(dtype)
 
@@ -242,7 +240,8 @@ def group_penalties(name: str, value: Any, groups: np.ndarray) -> np.ndarray:
             f"{name} has {len(value)} numbers; expected one, or {n_groups}, one for each group of columns"
         )
     each = np.array([check_number(f"{name}[{g}]", v) for g, v in enumerate(value)])
-    return each[groups]
+    penalties: np.ndarray = each[groups]
+    return penalties
 
 
 def _one_dimension(name: str, values: Any, n_rows: int) -> np.ndarray:

@@ -27,7 +27,8 @@ from cymf._parallel import Workers
 
 __all__ = ["Data", "Descent", "Gibbs", "GradientSteps", "HeldOut", "Solver"]
 
-_IMPLAUSIBLE = 100.0  # losses so many times the largest plausible one: training has exploded
+# Losses so many times the largest plausible one: training has exploded. AdaGrad's steps are bounded, and recover.
+_IMPLAUSIBLE = 100.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,7 +293,7 @@ class GradientSteps:
         self._steps = Steps(
             design, machine, loss, data.targets.astype(machine.dtype), data.weights,
             penalty_shares(counts, shares, machine.dtype), adagrad=adagrad,
-            limit=_IMPLAUSIBLE * heaviest * largest, workers=workers,
+            limit=math.inf if adagrad else _IMPLAUSIBLE * heaviest * largest, workers=workers,
         )  # fmt: skip
         self._batches: Batches | None = None
         self._epoch = 0

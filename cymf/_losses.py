@@ -19,7 +19,8 @@ _TERMS = 8  # of the Pólya-Gamma series that are drawn; the rest enters by its 
 def probabilities(scores: np.ndarray) -> np.ndarray:
     """Return σ(s) = 1 / (1 + exp(−s)), without overflow."""
     small = np.exp(-np.abs(scores))
-    return np.asarray(np.where(scores >= 0, 1.0, small) / (1 + small))
+    result: np.ndarray = np.where(scores >= 0, 1.0, small) / (1 + small)
+    return result
 
 
 def logistic_losses(margins: np.ndarray) -> np.ndarray:
@@ -56,7 +57,8 @@ def polya_gamma(
         drawn += generator.standard_gamma(shapes) * scale
         expected += shapes * scale
     rest = np.maximum(shapes * tangent_weights(tilts) - expected, 0)
-    return np.maximum(drawn + rest, np.finfo(np.float64).tiny)
+    result: np.ndarray = np.maximum(drawn + rest, np.finfo(np.float64).tiny)
+    return result
 
 
 def preference_pairs(

@@ -337,7 +337,8 @@ class FactorizationMachine(Parameterized):
     def _log_odds(self, X: Any) -> np.ndarray:
         mean, _ = self._mean_prediction(self._fitted(), X)
         tiny = np.finfo(np.float64).tiny
-        return np.log(np.maximum(mean, tiny)) - np.log(np.maximum(1 - mean, tiny))
+        odds: np.ndarray = np.log(np.maximum(mean, tiny)) - np.log(np.maximum(1 - mean, tiny))
+        return odds
 
     def _check_classifier(self, name: str) -> None:
         if self.loss != "logistic":

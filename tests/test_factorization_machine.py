@@ -526,7 +526,7 @@ def test_more_that_is_wrong_is_said():
         model.fit(X3, Y3, column_groups=[0, 1])
     with pytest.raises(ValueError, match="sample_weight has a negative"):
         model.fit(X3, Y3, sample_weight=[1, -1, 1, 1])
-    with pytest.raises(ValueError, match="0 everywhere"):
+    with pytest.raises(ValueError, match="zero everywhere"):
         model.fit(X3, Y3, sample_weight=np.zeros(4))
     with pytest.raises(ValueError, match="needs groups"):
         model.set_params(loss="bpr").fit(X3, Y3)
