@@ -15,6 +15,8 @@ from cymf.als import ALS
 from cymf.baselines import Popularity, Random
 from cymf.bpr import BPR
 from cymf.contrastive_mf import ContrastiveMF
+from cymf.design_matrix import DesignMatrix, design_matrix
+from cymf.factorization_machine import FactorizationMachine
 from cymf.gradient_descent import GradientDescent
 from cymf.implicit_als import ImplicitALS
 from cymf.logistic_mf import LogisticMF
@@ -31,6 +33,8 @@ __all__ = [
     "NMF",
     "SGD",
     "ContrastiveMF",
+    "DesignMatrix",
+    "FactorizationMachine",
     "GradientDescent",
     "LogisticMF",
     "Popularity",
@@ -41,6 +45,7 @@ __all__ = [
     "Ratings",
     "Iteration",
     "datasets",
+    "design_matrix",
     "evaluation",
     "load",
     "presets",
