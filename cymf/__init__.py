@@ -13,6 +13,7 @@ from cymf._training import Iteration
 from cymf._version import __version__
 from cymf.als import ALS
 from cymf.baselines import Popularity, Random
+from cymf.bayesian_mf import BayesianMF
 from cymf.bpr import BPR
 from cymf.contrastive_mf import ContrastiveMF
 from cymf.gradient_descent import GradientDescent
@@ -27,6 +28,7 @@ __all__ = [
     "ALS",
     "BPR",
     "SGD",
+    "BayesianMF",
     "ContrastiveMF",
     "GradientDescent",
     "LogisticMF",

@@ -33,6 +33,7 @@ ESTIMATORS: Mapping[str, str] = MappingProxyType(
     {
         "ALS": "cymf.als",
         "BPR": "cymf.bpr",
+        "BayesianMF": "cymf.bayesian_mf",
         "ContrastiveMF": "cymf.contrastive_mf",
         "GradientDescent": "cymf.gradient_descent",
         "ImplicitALS": "cymf.implicit_als",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -18,6 +18,10 @@ from cymf._problem import Problem, Side
 from cymf._queries import By
 from cymf._training import Iteration
 from cymf._validation import check_choice, check_integer, check_number
+
+if TYPE_CHECKING:
+    from cymf._row_posterior import RowPosterior
+    from cymf._state import FittedState
 
 __all__ = ["ALS"]
 
@@ -246,6 +250,11 @@ class ALS(MatrixFactorization):
             If `fit` has not been called.
         """
         return explain_explicit(self._fitted(), self, user, item, by)
+
+    def _posterior(self, state: FittedState) -> RowPosterior:
+        from cymf._row_posterior import RowPosterior
+
+        return RowPosterior.of_explicit(state, self)
 
 
 class RowSolver:

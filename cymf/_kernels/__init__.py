@@ -1,7 +1,7 @@
 """Compiled kernels, at the highest instruction-set level this processor supports.
 
-``kernels`` is the chosen level's module for explicit ratings; ``implicit_kernels``, ``ranking_kernels`` and
-``top_n_kernels`` are loaded when first asked for. ``CYMF_SIMD=baseline|v3|v4`` forces a level; one that the processor
+``kernels`` is the chosen level's module for explicit ratings; ``bayesian_kernels``, ``implicit_kernels``,
+``ranking_kernels`` and ``top_n_kernels`` are loaded when first asked for. ``CYMF_SIMD=baseline|v3|v4`` forces a level; one that the processor
 or this build lacks is an error, never a crash. The contract of the kernels is in ``README.md`` beside this file.
 """
 
@@ -30,7 +30,7 @@ def available_levels() -> tuple[str, ...]:
 def load_level(level: str, family: str = "") -> ModuleType:
     """Kernels of one level, for tests and benchmarks that compare levels.
 
-    `family` is "" (explicit ratings), "implicit", "ranking" or "top_n".
+    `family` is "" (explicit ratings), "bayesian", "implicit", "ranking" or "top_n".
     """
     available = available_levels()
     if level not in available:
@@ -51,7 +51,7 @@ def simd_level() -> str:
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name not in ("implicit_kernels", "ranking_kernels", "top_n_kernels"):
+    if name not in ("bayesian_kernels", "implicit_kernels", "ranking_kernels", "top_n_kernels"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = globals()[name] = load_level(_level, name.removesuffix("_kernels"))
     return module
