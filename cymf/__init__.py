@@ -13,6 +13,7 @@ from cymf._training import Iteration
 from cymf._version import __version__
 from cymf.als import ALS
 from cymf.baselines import Popularity, Random
+from cymf.bayesian_mf import BayesianMF
 from cymf.bpr import BPR
 from cymf.contrastive_mf import ContrastiveMF
 from cymf.design_matrix import DesignMatrix, design_matrix
@@ -32,6 +33,7 @@ __all__ = [
     "BPR",
     "NMF",
     "SGD",
+    "BayesianMF",
     "ContrastiveMF",
     "DesignMatrix",
     "FactorizationMachine",

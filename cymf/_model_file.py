@@ -34,6 +34,7 @@ ESTIMATORS: Mapping[str, str] = MappingProxyType(
     {
         "ALS": "cymf.als",
         "BPR": "cymf.bpr",
+        "BayesianMF": "cymf.bayesian_mf",
         "ContrastiveMF": "cymf.contrastive_mf",
         "FactorizationMachine": "cymf.factorization_machine",
         "GradientDescent": "cymf.gradient_descent",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -21,6 +21,10 @@ from cymf._problem import Problem, Side
 from cymf._queries import By
 from cymf._training import Iteration
 from cymf._validation import check_choice, check_flag, check_integer, check_number
+
+if TYPE_CHECKING:
+    from cymf._row_posterior import RowPosterior
+    from cymf._state import FittedState
 
 __all__ = ["ALS"]
 
@@ -310,6 +314,11 @@ class ALS(ExplicitModel):
             If `fit` has not been called.
         """
         return explain_explicit(self._fitted(), self, user, item, by)
+
+    def _posterior(self, state: FittedState) -> RowPosterior:
+        from cymf._row_posterior import RowPosterior
+
+        return RowPosterior.of_explicit(state, self)
 
 
 class RowSolver:

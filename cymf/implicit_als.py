@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -22,6 +22,10 @@ from cymf._parallel import Workers, single_threaded_blas
 from cymf._queries import By
 from cymf._training import Iteration
 from cymf._validation import check_integer, check_threads
+
+if TYPE_CHECKING:
+    from cymf._row_posterior import RowPosterior
+    from cymf._state import FittedState
 
 __all__ = ["ImplicitALS"]
 
@@ -450,6 +454,11 @@ class ImplicitALS(MatrixFactorization):
             If `fit` has not been called.
         """
         return explain_implicit(self._fitted(), self, user, item, by)
+
+    def _posterior(self, state: FittedState) -> RowPosterior:
+        from cymf._row_posterior import RowPosterior
+
+        return RowPosterior.of_implicit(state, self)
 
     def _fold_in(self, which: str, ratings: Any, strengths: Any, by: By, return_bias: bool) -> Any:
         state = self._fitted()
