@@ -15,6 +15,7 @@ from cymf.als import ALS
 from cymf.baselines import Popularity, Random
 from cymf.bpr import BPR
 from cymf.contrastive_mf import ContrastiveMF
+from cymf.features import Features
 from cymf.gradient_descent import GradientDescent
 from cymf.implicit_als import ImplicitALS
 from cymf.logistic_mf import LogisticMF
@@ -28,6 +29,7 @@ __all__ = [
     "BPR",
     "SGD",
     "ContrastiveMF",
+    "Features",
     "GradientDescent",
     "LogisticMF",
     "Popularity",
