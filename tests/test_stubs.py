@@ -50,4 +50,4 @@ def test_every_level_has_what_the_baseline_has(level, family):
 def test_every_compiled_module_has_a_stub():
     modules = {path.name.partition(".")[0] for path in PACKAGE.rglob("*.so")}
     levels = {name for name in modules if name.endswith(("_v3", "_v4"))}
-    assert modules - levels == {name.rpartition(".")[2] for name in STUBS}
+    assert modules - levels - {"_memory_views"} == {name.rpartition(".")[2] for name in STUBS}
