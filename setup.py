@@ -58,7 +58,16 @@ DIRECTIVES = {
 LEVELS = ["baseline", "v3", "v4"] if X86 else ["baseline"]
 if os.environ.get("CYMF_LEVELS"):  # CYMF_LEVELS=v3: only these, for a quick build while developing
     LEVELS = [level for level in LEVELS if level in os.environ["CYMF_LEVELS"].split(",")]
-FAMILIES = ["", "implicit_", "ranking_", "top_n_"]  # explicit ratings have the plain names
+FAMILIES = [  # explicit ratings have the plain names
+    "",
+    "bayesian_",
+    "fm_",
+    "implicit_",
+    "nonnegative_",
+    "ranking_",
+    "svdpp_",
+    "top_n_",
+]
 KERNEL_SOURCES = sorted(glob("cymf/_kernels/*.pxi") + glob("cymf/_kernels/*.h"))
 
 SHARED = (
