@@ -70,9 +70,8 @@ FAMILIES = [  # explicit ratings have the plain names
 ]
 KERNEL_SOURCES = sorted(glob("cymf/_kernels/*.pxi") + glob("cymf/_kernels/*.h"))
 
-SHARED = (
-    "cymf._kernels._memory_views"  # what Cython adds for memory views: once, not in each module
-)
+# What Cython adds for memory views: once, not in each module.
+SHARED = "cymf._kernels._memory_views"
 
 # The flag groups of each module, beside "all".
 MODULES = {
