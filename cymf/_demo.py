@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 import cymf
 from cymf._cli_console import Console, table
-from cymf._cli_parameters import RATING_MODELS, estimator_class
+from cymf._cli_parameters import estimator_class
 from cymf._demo_catalogue import make_catalogue
 from cymf._movielens import load_movielens
 from cymf.evaluation import kfold, mae, random_split, rmse
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_demo"]
 
+_COMPARED = ("als", "sgd", "gd")
 _STAR_WARS = 50
 _ENOUGH_RATINGS = 50  # a film that few have rated is "similar" to any other by chance
 
@@ -50,6 +52,8 @@ class _Films:
     references: list[_Reference]
     reference_note: str
     known_film: int
+    components: dict[str, Any]
+    components_note: str
 
 
 @dataclass(eq=False)
@@ -70,7 +74,7 @@ def run_demo(arguments: argparse.Namespace, console: Console) -> int:
     console.say(f"Split  {films.split}: {films.train.nnz:,} train, {films.test.nnz:,} held out")
     console.say()
 
-    outcomes = [_train(name, films, console) for name in RATING_MODELS]
+    outcomes = [_train(name, films, console) for name in _COMPARED]
     console.say(_error_table(outcomes, films))
     console.say(films.reference_note)
     console.say()
@@ -88,6 +92,9 @@ def run_demo(arguments: argparse.Namespace, console: Console) -> int:
     console.say(
         "\n".join(f"  {film['similarity']:.2f}  {film['title']}" for film in similar) + "\n"
     )
+
+    components = _components(films)
+    console.say(_components_text(components, films))
 
     picture = _draw(outcomes, films, folder / "learning-curves.png", console)
     console.say(f"Model saved to {model_file}: cymf recommend {model_file} --users {users[0]}")
@@ -111,6 +118,7 @@ def run_demo(arguments: argparse.Namespace, console: Console) -> int:
             "references": [vars(reference) for reference in films.references],
             "recommendations": recommendations,
             "similar": {"title": films.titles[films.known_film], "films": similar},
+            "components": {"parameters": films.components, "films": components},
             "model_file": str(model_file),
             "picture": None if picture is None else str(picture),
         }
@@ -145,6 +153,8 @@ def _movielens_films(*, download: bool) -> _Films:
         ],
         reference_note="Published numbers are means of all five folds; folds differ by up to 0.015.",
         known_film=_STAR_WARS,
+        components={"n_components": 10, "missing": "zero"},
+        components_note="films without a rating count as 0: people choose what they watch",
     )
 
 
@@ -167,6 +177,8 @@ def _generated_films() -> _Films:
         ],
         reference_note="The truth errs by the noise in the ratings: nothing can do better.",
         known_film=int(np.bincount(train.items).argmax()),
+        components={"n_components": 12, "alpha_W": 0.15},
+        components_note="films without a rating are missing: who rates what is chance here",
     )
 
 
@@ -261,6 +273,39 @@ def _similar(
         {"item": int(item), "title": _described(int(item), films), "similarity": float(value)}
         for item, value in zip(items[kept][:5], similarities[kept][:5], strict=True)
     ]
+
+
+def _components(films: _Films) -> list[list[dict[str, Any]]]:
+    """The films with the largest weights in each component of non-negative factors, the largest component first."""
+    model = cymf.NMF(**films.components).fit(films.train)
+    weights = model.item_factors_
+    sizes = weights.sum(axis=0) * model.user_factors_.sum(axis=0)
+    ids = films.train.item_ids
+    found = []
+    for component in np.argsort(-sizes, kind="stable"):
+        rows = np.argsort(-weights[:, component], kind="stable")[:4]
+        items = rows if ids is None else ids.to_ids(rows)
+        found.append(
+            [
+                {
+                    "item": int(item),
+                    "title": _described(int(item), films),
+                    "weight": float(weight),
+                }
+                for item, weight in zip(items, weights[rows, component], strict=True)
+            ]
+        )
+    return found
+
+
+def _components_text(components: list[list[dict[str, Any]]], films: _Films) -> str:
+    lines = [f"What the components of NMF stand for ({films.components_note})"]
+    for number, best in enumerate(components, 1):
+        titles = "; ".join(films.titles[film["item"]] for film in best)
+        lines += textwrap.wrap(
+            titles, 100, initial_indent=f"  {number:2}  ", subsequent_indent="      "
+        )
+    return "\n".join(lines) + "\n"
 
 
 def _described(item: int, films: _Films) -> str:
