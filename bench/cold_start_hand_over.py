@@ -13,7 +13,7 @@ import cymf
 __all__ = ["hand_over", "picture"]
 
 _REVEALED = (0, 1, 2, 4, 8, 16, 32)
-_SETTINGS = {"n_factors": 16, "tol": 0, "n_threads": 1, "track_objective": False}
+_SETTINGS = {"n_factors": 16, "max_iter": 10, "tol": 0, "n_threads": 1, "track_objective": False}
 
 
 def hand_over(data: Described, side: str, n_splits: int) -> dict[str, Any]:

@@ -241,7 +241,8 @@ class ALS(MatrixFactorization):
                 return change <= max(tol * size, tol_abs)
 
             loop.run(step, lambda: settings.measure(problem, factors), problem.iterate(factors))
-            self._publish(settings.state(problem, factors, loop))
+            cold = rows.solve_against_features(factors)
+            self._publish(settings.state(problem, factors, loop, cold))
         return self
 
     predict_cold = _cold.predict_cold
@@ -307,13 +308,47 @@ class RowSolver:
         """Solve all users, the items fixed."""
         fixed = factors.item, factors.item_bias
         solved = factors.user, factors.user_bias
+        self._learn("user", self.problem.users, fixed, solved)
         self._half_sweep("user", self.problem.users, self.problem.items, fixed, solved)
 
     def solve_items(self, factors: Factors) -> None:
         """Solve all items, the users fixed."""
         fixed = factors.user, factors.user_bias
         solved = factors.item, factors.item_bias
+        self._learn("item", self.problem.items, fixed, solved)
         self._half_sweep("item", self.problem.items, self.problem.users, fixed, solved)
+
+    def solve_against_features(self, factors: Factors) -> dict[str, np.ndarray]:
+        """Return users solved against what features predict of the items, and items against that of the users.
+
+        Who rates what is no accident: users have rated items that they like beyond what features tell. For an item of
+        which nothing but features is known, a row that was solved against whole items takes too much for granted.
+        """
+        problem, k, found = self.problem, self.problem.n_factors, {}
+        for what, other, side, other_side, rows, bias in (
+            ("user", "item", problem.users, problem.items, factors.user, factors.user_bias),
+            ("item", "user", problem.items, problem.users, factors.item, factors.item_bias),
+        ):
+            prior = problem.priors.get(other)
+            if prior is not None:
+                solved = rows.copy(), bias.copy()
+                self._half_sweep(what, side, other_side, (prior.mean, prior.bias_mean), solved)
+                found[f"cold_{what}_factors"] = np.ascontiguousarray(solved[0][:, :k])
+                if len(bias):
+                    found[f"cold_{what}_bias"] = solved[1]
+        return found
+
+    def _learn(
+        self,
+        name: str,
+        side: Side,
+        fixed: tuple[np.ndarray, np.ndarray],
+        solved: tuple[np.ndarray, np.ndarray],
+    ) -> None:
+        prior = self.problem.priors.get(name)
+        if prior is not None:
+            prior.learn(*solved)
+            prior.follow(self.problem, side, fixed, *solved)
 
     def _half_sweep(
         self,
@@ -328,8 +363,6 @@ class RowSolver:
         status = np.zeros(len(solved[0]), np.int8)
         prior = problem.priors.get(name)
         if prior is not None:
-            prior.learn(*solved)
-            prior.follow(problem, side, fixed, *solved)
             side = prior.centred(side, fixed[0], *solved, problem.workers)
         inputs: tuple[Any, ...]
         if self._solver == "cg":

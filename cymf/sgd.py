@@ -20,6 +20,7 @@ from cymf._inputs import training_ratings
 from cymf._parallel import single_threaded_blas
 from cymf._training import Iteration, TrainingLoop
 from cymf._validation import check_choice, check_integer, check_number
+from cymf.als import RowSolver
 
 if TYPE_CHECKING:
     from cymf._factors import Factors
@@ -217,7 +218,10 @@ class SGD(MatrixFactorization):
             self._run(settings, problem, loop, epochs, tol)
             factors = epochs.factors()
             problem.priors.finish(factors)
-            self._publish(settings.state(problem, factors, loop, epochs.sums()))
+            extra = epochs.sums()
+            if problem.priors:
+                extra |= RowSolver(problem, "cholesky").solve_against_features(factors)
+            self._publish(settings.state(problem, factors, loop, extra))
         return self
 
     predict_cold = _cold.predict_cold
