@@ -241,9 +241,7 @@ def METHODS(cache: Path) -> dict[str, Method]:
     """Return all methods by their keys; `cache` holds the environments of other libraries."""
     dampings = [{"damping": d} for d in (0.0, 3.0, 10.0)]
     hybrid = [
-        {"n_factors": 16, "reg": reg, "feature_reg": feature_reg, "max_iter": 10}
-        for reg in (1.2, 3.0)
-        for feature_reg in (300.0, 1000.0, 3000.0)
+        {"n_factors": k, "reg": reg, "max_iter": 10} for k in (8, 16, 32) for reg in (1.2, 3.0)
     ]
     return {
         "mean": Method("global mean", global_mean),
@@ -266,9 +264,9 @@ def METHODS(cache: Path) -> dict[str, Method]:
             sgd,
             _both(
                 [
-                    {"n_factors": 16, "reg": reg, "feature_reg": feature_reg, "max_iter": 30}
+                    {"n_factors": k, "reg": reg, "max_iter": 30}
+                    for k in (8, 16, 32)
                     for reg in (0.05, 0.1)
-                    for feature_reg in (300.0, 1000.0, 3000.0)
                 ]
             ),
         ),

@@ -48,8 +48,9 @@ class ALS(MatrixFactorization):
         λ_b, the penalty on biases; None takes `reg`.
     reg_exponent : float, default 0.5
         ν: 0 is the textbook's penalty, 1 scales it by the number of ratings (Zhou et al.).
-    feature_reg : float, default 10
-        λ_B, the penalty on what is learnt of features, for `fit` with features: see Notes.
+    feature_reg : float or None, default None
+        λ_B, the penalty on what is learnt of features, for `fit` with features: see Notes. None takes a thousandth of
+        the number of ratings, or of their weight.
     use_bias : bool, default True
         Whether the model has the biases μ + b_i + b_j; without them it is A ≈ W H.
     max_iter : int, default 15
@@ -98,7 +99,7 @@ class ALS(MatrixFactorization):
 
         ½ Σ_i n_i^ν (λ ‖w_i − F_i B‖² + λ_b (b_i − F_i β)²) + ½ λ_B (‖B‖² + ‖β‖²).
 
-    B and β are learnt with the rest, by exact steps; the objective never rises. A row without ratings is F_i B and
+    B and β are learnt with the rest, by steps that never raise the objective. A row without ratings is F_i B and
     F_i β, and one with many ratings leaves them behind (Agarwal and Chen 2009, "Regression-based latent factor
     models").
 
@@ -125,7 +126,7 @@ class ALS(MatrixFactorization):
         reg: float = 1.2,
         reg_bias: float | None = None,
         reg_exponent: float = 0.5,
-        feature_reg: float = 10.0,
+        feature_reg: float | None = None,
         use_bias: bool = True,
         max_iter: int = 15,
         tol: float = 1e-3,
