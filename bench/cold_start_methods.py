@@ -106,7 +106,7 @@ def feature_means(split: ColdSplit, damping: float) -> Scores:
     rows = train.users if cold else train.items
     sums = matrix.T @ np.bincount(rows, left, minlength=matrix.shape[0])
     counts = matrix.T @ np.bincount(rows, minlength=matrix.shape[0]).astype(float)
-    effect = sums / (counts + damping)
+    effect = sums / np.maximum(counts + damping, 1e-12)
     row_effect = (matrix @ effect) / np.maximum(np.asarray(matrix.sum(axis=1)).ravel(), 1)
     if cold:
         return lambda users, items: means.mean + means.items[items] + row_effect[users]
