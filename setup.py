@@ -62,7 +62,8 @@ DIRECTIVES = {
 LEVELS = ["baseline", "v3", "v4"] if X86 else ["baseline"]
 if os.environ.get("CYMF_LEVELS"):  # CYMF_LEVELS=v3: only these, for a quick build while developing
     LEVELS = [level for level in LEVELS if level in os.environ["CYMF_LEVELS"].split(",")]
-FAMILIES = ["", "bayesian_", "implicit_", "ranking_", "top_n_"]  # explicit ratings have the plain names
+# explicit ratings have the plain names
+FAMILIES = ["", "bayesian_", "implicit_", "ranking_", "top_n_"]
 KERNEL_SOURCES = sorted(glob("cymf/_kernels/*.pxi") + glob("cymf/_kernels/*.h"))
 
 # The flag groups of each module, beside "all".

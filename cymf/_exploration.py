@@ -46,8 +46,8 @@ def explored_items(
     scale : float
         Times the latent standard deviation.
     random_state : int, Generator or None
-        Seed of Thompson sampling. A user's draw depends on the seed and the user alone, an unknown user's on its place in
-        the query.
+        Seed of Thompson sampling. A user's draw depends on the seed and the user alone, an unknown user's on its place
+        in the query.
     excluded, allowed, candidates
         As in ``best_items``.
     """
@@ -102,4 +102,6 @@ def _only(scores: np.ndarray, listed: np.ndarray) -> np.ndarray:
 
 def _listed(lists: Exclusions | Candidates, place: int) -> np.ndarray:
     row = lists.rows[place]
-    return lists.indices[lists.indptr[row] : lists.indptr[row + 1]] if row >= 0 else lists.indices[:0]
+    return (
+        lists.indices[lists.indptr[row] : lists.indptr[row + 1]] if row >= 0 else lists.indices[:0]
+    )
