@@ -34,7 +34,7 @@ MODELS: dict[str, dict[str, tuple[type[Any], dict[str, Any]]]] = {
         'BayesianMF, implicit_sets="both"': (cymf.BayesianMF, sets | {"implicit_sets": "both"}),
     }
     for dataset, plain, sets in (
-        ("ml-100k", {"n_factors": 16}, {"n_factors": 16}),
+        ("ml-100k", {"n_factors": 8}, {"n_factors": 8}),
         ("ml-1m", {"n_factors": 32}, {"n_factors": 32}),
     )
 }

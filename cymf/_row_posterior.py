@@ -224,7 +224,9 @@ class RowPosterior:
         state = self._own_state()
         n, n_items = len(rows), state.n_items
         everything = np.arange(n_items, dtype=np.int64)
-        users = self._drawn(self._users, rows, streams, seed, scale, state.user_factors, state.user_bias)
+        users = self._drawn(
+            self._users, rows, streams, seed, scale, state.user_factors, state.user_bias
+        )
         items = self._drawn(
             self._items,
             np.where(state.item_counts > 0, everything, -1),
@@ -256,7 +258,9 @@ class RowPosterior:
         draws = systems.deviations(rows, streams, seed, self._n_threads)
         draws *= dtype.type(scale * math.sqrt(self.noise_variance))
         known = rows >= 0
-        drawn = np.ascontiguousarray(draws[:, :k] + np.where(known[:, None], factors[rows], 0), dtype)
+        drawn = np.ascontiguousarray(
+            draws[:, :k] + np.where(known[:, None], factors[rows], 0), dtype
+        )
         if bias is None:
             return drawn, np.zeros(0, dtype)
         own = draws[:, k] * dtype.type(self._bias_column) + np.where(known, bias[rows], 0)
