@@ -26,7 +26,7 @@ from cymf.ratings import Ratings, as_ratings
 if TYPE_CHECKING:
     from cymf._state import FittedState
 
-__all__ = ["FoldIn", "Solved", "view_of"]
+__all__ = ["FoldIn", "Solved", "is_single_row", "view_of"]
 
 
 class Solved(NamedTuple):
@@ -70,6 +70,7 @@ class FoldIn:
             self.weights = popularity.astype(dtype)
         column = None if bias is None else model.bias_column * (counts > 0)
         rows = with_column(factors, model.n_factors, column)
+        rows[counts == 0] = 0  # what features say of rows without observed cells takes no part
         exact = np.dtype(np.float64) if model.reg == 0 else None
         self._n_unknowns = model.n_factors + (bias is not None)
         with single_threaded_blas(), Workers(1) as workers:
@@ -120,14 +121,23 @@ class FoldIn:
             counts,
         )
 
-    def solve(self, side: ImplicitSide, n_threads: int = 1) -> Solved:
-        """Solve rows exactly."""
+    def solve(
+        self,
+        side: ImplicitSide,
+        n_threads: int = 1,
+        drawn_to: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> Solved:
+        """Solve rows exactly; `drawn_to` are the factors and biases that features predict of them."""
         width = self._fixed.rows.shape[1]
         solved = np.zeros((len(side.counts), width), self.dtype)
         longest = int(np.diff(side.indptr).max(initial=0))
         with Workers(n_threads) as workers:
             scratch = scratch_of(width, longest, self.dtype, n_threads)
-            self._fixed.solve(side, solved, Method("cholesky"), workers, scratch)
+            prior = None if drawn_to is None else self._rotated(*drawn_to)
+            self._fixed.solve(side, solved, Method("cholesky"), workers, scratch, prior)
+            if prior is not None:
+                empty = np.diff(side.indptr) == 0
+                solved[empty] = prior[empty]
         solved = solved @ self._back
         k = self.model.n_factors
         if self._n_unknowns == k:
@@ -135,8 +145,19 @@ class FoldIn:
         bias = solved[:, k] * self.dtype.type(self.model.bias_column)
         return Solved(np.ascontiguousarray(solved[:, :k]), bias)
 
+    def _rotated(self, factors: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        """Return rows with their biases in the basis in which rows are solved."""
+        has_bias = self._n_unknowns > self.model.n_factors
+        column = bias / self.model.bias_column if has_bias else None
+        rows = with_column(factors.astype(self.dtype), self.model.n_factors, column)
+        return np.ascontiguousarray(rows @ self._fixed.basis.astype(self.dtype))
+
     def influence(
-        self, view: SparseView, row: int, other: int
+        self,
+        view: SparseView,
+        row: int,
+        other: int,
+        drawn_to: tuple[np.ndarray, float] | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
         """Return what made a row's score for a row of the other side.
 
@@ -147,7 +168,11 @@ class FoldIn:
         rated = view.indices[cells]
         weights = None if view.weights is None else view.weights[cells]
         one = SparseView(np.array([0, len(rated)], np.int64), rated, view.values[cells], weights)
-        matrix, g, pulls, rest = self._fixed.system(self.side(one), 0)
+        prior = None
+        if drawn_to is not None:
+            rotated = self._rotated(drawn_to[0][np.newaxis], np.array([drawn_to[1]]))
+            prior = rotated[0, : self._n_unknowns].astype(np.float64)
+        matrix, g, pulls, rest = self._fixed.system(self.side(one), 0, prior)
         target = self._fixed.rows[other, : self._n_unknowns].astype(np.float64)
         solved = np.linalg.lstsq(matrix, target, rcond=None)[0]
         return rated, pulls, g @ solved, float(rest @ solved)
@@ -159,17 +184,23 @@ _made: weakref.WeakKeyDictionary[FittedState, dict[Any, FoldIn]] = weakref.WeakK
 
 
 def view_of(
-    ratings: Any, strengths: Any, state: FittedState, which: str, by: By
+    ratings: Any,
+    strengths: Any,
+    state: FittedState,
+    which: str,
+    by: By,
+    *,
+    called: str = "strengths",
 ) -> tuple[SparseView, bool]:
     """Return what is asked about as compressed rows in the model's columns, and whether it is a single row.
 
-    `ratings` is what `fit` takes, or a list of ids of one row's observed cells, with `strengths` or of strength 1. Ids
-    that the model does not know are passed over.
+    `ratings` is what `fit` takes, or a list of ids of one row's observed cells, with `strengths` (which messages call
+    `called`) or of strength 1. Ids that the model does not know are passed over.
     """
-    if isinstance(ratings, Ratings) or is_table(ratings) or np.ndim(ratings) == 2:
+    if not is_single_row(ratings):
         if strengths is not None or by != "id":
             raise ValueError(
-                "strengths and by='index' belong to a list of ids; expected Ratings, a matrix or a table alone"
+                f"{called} and by='index' belong to a list of ids; expected Ratings, a matrix or a table alone"
             )
         return _rows_of_ratings(as_ratings(ratings), state, which), False
     axis = Axis.items(state) if which == "user" else Axis.users(state)
@@ -180,16 +211,21 @@ def view_of(
         values = np.asarray(strengths, state.dtype)
         if values.shape != columns.shape:
             raise ValueError(
-                f"strengths has shape {values.shape}; expected {columns.shape}, one for each {axis.what}"
+                f"{called} has shape {values.shape}; expected {columns.shape}, one for each {axis.what}"
             )
         if not np.isfinite(values).all():
-            raise ValueError("strengths holds NaN or infinity; expected finite numbers")
+            raise ValueError(f"{called} holds NaN or infinity; expected finite numbers")
     known = columns >= 0
     if not known.all():
         columns, values = columns[known], values[known]
     if len(set(columns.tolist())) < len(columns):
-        raise ValueError(f"an {axis.what} is given twice; expected each once, with its strength")
+        raise ValueError(f"one of the {axis.what}s is given twice; expected each once")
     return SparseView(np.array([0, len(columns)], np.int64), columns, values, None), True
+
+
+def is_single_row(ratings: Any) -> bool:
+    """Whether these are the ids of one row's cells, rather than rows of ratings."""
+    return not (isinstance(ratings, Ratings) or is_table(ratings) or np.ndim(ratings) == 2)
 
 
 def is_table(X: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -280,8 +281,9 @@ class Recommender(Fitted):
         from cymf._recommendation_file import as_frame, recommendation_rows
 
         check_choice("backend", backend, ("pandas", "polars", "pyarrow"))
-        asked = self._asked(users, options)
-        items, scores = self.recommend(asked, n, **options)
+        model = copy(self)  # with the state of now, whoever trains the model meanwhile
+        asked = model._asked(users, options)
+        items, scores = model.recommend(asked, n, **options)
         return as_frame(recommendation_rows(asked, items, scores), backend)
 
     def recommend_all(
@@ -338,7 +340,8 @@ class Recommender(Fitted):
             raise ValueError(
                 f"path={str(path)!r} ends in {path.suffix!r}; expected .parquet or .csv"
             )
-        asked = self._asked(users, options)
+        model = copy(self)  # with the state of now, whoever trains the model meanwhile
+        asked = model._asked(users, options)
         height = max(1, _BLOCK_ANSWERS // n)
         n_written = 0
         with (
@@ -347,7 +350,7 @@ class Recommender(Fitted):
         ):
             for start in range(0, max(1, len(asked)), height):
                 block = asked[start : start + height]
-                items, scores = self.recommend(block, n, **options)
+                items, scores = model.recommend(block, n, **options)
                 file.write(block, items, scores)
                 n_written += int(np.count_nonzero(~np.isnan(scores)))
                 bar.update(len(block))
@@ -358,7 +361,7 @@ class Recommender(Fitted):
         state = self._fitted()
         if users is None:
             return ids_of(
-                np.flatnonzero(state.user_counts), Axis.users(state), options.get("by", "id")
+                np.flatnonzero(state.user_known), Axis.users(state), options.get("by", "id")
             )
         given = np.asarray(users)
         if given.ndim != 1:
