@@ -112,8 +112,10 @@ def _merged(old: RatingArrays, new: RatingArrays) -> tuple[RatingArrays, np.ndar
     values = joined(old.values, new.values, np.result_type(old.values, new.values))
     weights = None
     if old.weights is not None or new.weights is not None:
-        parts = [np.ones(len(a.values)) if a.weights is None else a.weights for a in (old, new)]
-        weights = joined(*parts, np.result_type(*parts))
+        before, after = (
+            np.ones(len(a.values)) if a.weights is None else a.weights for a in (old, new)
+        )
+        weights = joined(before, after, np.result_type(before, after))
     timestamps = None
     if old.timestamps is not None:
         later = _timestamps_like(old.timestamps, new)
