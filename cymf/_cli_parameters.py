@@ -30,6 +30,8 @@ ESTIMATORS: Mapping[str, str] = {
     "sgd": "SGD",
     "gd": "GradientDescent",
     "svdpp": "SVDpp",
+    "nmf": "NMF",
+    "bayesian-mf": "BayesianMF",
     "implicit-als": "ImplicitALS",
     "bpr": "BPR",
     "logistic-mf": "LogisticMF",
@@ -37,7 +39,7 @@ ESTIMATORS: Mapping[str, str] = {
     "spectral-mf": "SpectralMF",
     "popularity": "Popularity",
 }
-RATING_MODELS = ("als", "sgd", "gd", "svdpp")  # the others are for rankings
+RATING_MODELS = ("als", "sgd", "gd", "svdpp", "nmf", "bayesian-mf")  # the others are for rankings
 _SHOWN_BY_THE_COMMAND_LINE = frozenset({"verbose"})  # progress: see --quiet
 _DESTINATION = "parameter_"
 

@@ -18,6 +18,7 @@ from cymf._assembly import RatingArrays
 from cymf._compressed import is_canonical
 from cymf._errors import ModelFileError
 from cymf._ids import IdMap
+from cymf._parameters import Parameterized
 from cymf._state import FittedState
 from cymf._version import __version__
 from cymf.ratings import Ratings
@@ -25,7 +26,7 @@ from cymf.ratings import Ratings
 if TYPE_CHECKING:
     from cymf._base import MatrixFactorization
 
-__all__ = ["load", "save"]
+__all__ = ["load", "save", "save_state"]
 
 FORMAT = "cymf model"
 FORMAT_VERSION = 1
@@ -33,10 +34,13 @@ ESTIMATORS: Mapping[str, str] = MappingProxyType(
     {
         "ALS": "cymf.als",
         "BPR": "cymf.bpr",
+        "BayesianMF": "cymf.bayesian_mf",
         "ContrastiveMF": "cymf.contrastive_mf",
+        "FactorizationMachine": "cymf.factorization_machine",
         "GradientDescent": "cymf.gradient_descent",
         "ImplicitALS": "cymf.implicit_als",
         "LogisticMF": "cymf.logistic_mf",
+        "NMF": "cymf.nmf",
         "Popularity": "cymf.baselines",
         "Random": "cymf.baselines",
         "SGD": "cymf.sgd",
@@ -66,21 +70,8 @@ def save(
     store_ratings: bool,
 ) -> None:
     """Write `model` with what it learnt, `state`; see `MatrixFactorization.save`."""
-    name = type(model).__name__
-    if ESTIMATORS.get(name) != type(model).__module__:
-        raise TypeError(
-            f"{type(model).__module__}.{name} is not a model that cymf.load knows; expected one "
-            f"of {', '.join(ESTIMATORS)}. A subclass can be pickled"
-        )
     ratings = state.ratings if store_ratings else None
     header = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "cymf_version": __version__,
-        "estimator": name,
-        "parameters": {
-            key: _plain(f"{name}.{key}", value) for key, value in model.get_params().items()
-        },
         "global_mean": float(state.global_mean),
         "rating_mean": float(state.rating_mean),
         "rating_range": [float(bound) for bound in state.rating_range],
@@ -98,6 +89,32 @@ def save(
     if ratings is not None:
         arrays |= _ratings_arrays(ratings)
     arrays |= {_EXTRA + key: array for key, array in state.extra.items()}
+    save_state(model, path, header, arrays)
+
+
+def save_state(
+    model: Parameterized,
+    path: str | os.PathLike[str],
+    state: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+) -> None:
+    """Write `model`'s class and parameters, and what it learnt: `state` into the header, and `arrays`."""
+    name = type(model).__name__
+    if ESTIMATORS.get(name) != type(model).__module__:
+        raise TypeError(
+            f"{type(model).__module__}.{name} is not a model that cymf.load knows; expected one "
+            f"of {', '.join(ESTIMATORS)}. A subclass can be pickled"
+        )
+    header = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "cymf_version": __version__,
+        "estimator": name,
+        "parameters": {
+            key: _plain(f"{name}.{key}", value) for key, value in model.get_params().items()
+        },
+        **state,
+    }
     write_archive(path, header, arrays)
 
 
@@ -132,10 +149,11 @@ def load(path: str | os.PathLike[str], *, mmap: bool = False) -> MatrixFactoriza
     """
     with open_archive(path) as archive:
         header = _checked_header(archive.header, os.fspath(path))
-        state = _read_state(archive, header, mmap)
         name, parameters = str(header["estimator"]), dict(header["parameters"])
-    model = _estimator(name, parameters, os.fspath(path))
-    model._publish(state)
+        model = _estimator(name, parameters, os.fspath(path))
+        own_state = getattr(model, "_STATE", None)
+        read = _read_state if own_state is None else own_state.read
+        model._publish(read(archive, header, mmap=mmap))
     return model
 
 

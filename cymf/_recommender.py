@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from cymf._exploration import Explore, explored_items
 from cymf._fitted import Fitted
 from cymf._queries import (
     Axis,
@@ -51,6 +52,9 @@ class Recommender(Fitted):
         candidates: Any = None,
         filter: ArrayLike | None = None,
         unknown: Unknown = "fallback",
+        explore: Explore | None = None,
+        explore_scale: float = 1.0,
+        random_state: int | np.random.Generator | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the items with the highest predicted ratings for each user.
 
@@ -77,6 +81,14 @@ class Recommender(Fitted):
             What to do with users without training ratings: rank by the item biases, or by the items' numbers
             of training ratings in a model without biases; or raise. With ``"raise"``, unknown
             `candidates` and `filter` raise as well.
+        explore : {"thompson", "ucb"} or None, default None
+            Whether to try what the model is not sure about, for models that know their uncertainty (`ALS`,
+            `ImplicitALS`, `BayesianMF`): rank by scores drawn from their distribution, or by the prediction plus
+            `explore_scale` latent standard deviations; scores are then these. See ``docs/exploration.md``.
+        explore_scale : float, default 1
+            Times the standard deviation, of what is drawn or added.
+        random_state : int, Generator or None, default None
+            Seed of ``explore="thompson"``; None draws a fresh one at every call.
 
         Returns
         -------
@@ -112,7 +124,7 @@ class Recommender(Fitted):
         check_choice("unknown", unknown, ("fallback", "raise"))
         if seen is not None and not exclude_seen:
             raise ValueError("seen is given with exclude_seen=False; expected one or the other")
-        if seen is None and candidates is None and filter is None:
+        if seen is None and candidates is None and filter is None and explore is None:
             row = row_of(users, Axis.users(state), by)
             if row >= 0 and (state.ratings is not None or not exclude_seen):
                 found = best_items_of_one(state, row, n, exclude_seen)
@@ -125,17 +137,23 @@ class Recommender(Fitted):
         else:
             offset += np.where(rows >= 0, state.user_bias[rows], 0)
         own = own_candidates(state, candidates, users, by, unknown)
-        items, scores = best_items(
-            state,
-            state.user_factors,
-            rows,
-            offset,
-            n,
-            excluded=excluded,
-            allowed=allowed_items(state, None if own else candidates, filter, by, unknown),
-            candidates=own,
-            n_threads=self._query_threads(),
-        )
+        allowed = allowed_items(state, None if own else candidates, filter, by, unknown)
+        if explore is not None:
+            items, scores = explored_items(
+                self, state, rows, n, explore, explore_scale, random_state, excluded, allowed, own
+            )
+        else:
+            items, scores = best_items(
+                state,
+                state.user_factors,
+                rows,
+                offset,
+                n,
+                excluded=excluded,
+                allowed=allowed,
+                candidates=own,
+                n_threads=self._query_threads(),
+            )
         ids = ids_of(items, Axis.items(state), by)
         return (ids[0], scores[0]) if np.ndim(users) == 0 else (ids, scores)
 
@@ -343,7 +361,7 @@ class Recommender(Fitted):
         state = self._fitted()
         if users is None:
             return ids_of(
-                np.flatnonzero(state.user_counts), Axis.users(state), options.get("by", "id")
+                np.flatnonzero(state.user_known), Axis.users(state), options.get("by", "id")
             )
         given = np.asarray(users)
         if given.ndim != 1:

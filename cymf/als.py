@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from cymf import _cold
 from cymf._als_growth import updated
 from cymf._errors import DivergenceError
-from cymf._estimator import FitSettings, fitting
+from cymf._estimator import FitFeatures, FitSettings, fitting
 from cymf._explain import Explanation, explain_explicit
 from cymf._factors import Factors, aligned_zeros, predicted_change
+from cymf._feature_state import refuse_features
 from cymf._fold_in import ExplicitModel
 from cymf._inputs import training_ratings
 from cymf._kernels import _als_lapack, kernels
+from cymf._nonnegative_rows import ObservedRows, Penalty, exact_descent
 from cymf._parallel import single_threaded_blas
 from cymf._problem import Problem, Side
 from cymf._queries import By
 from cymf._training import Iteration
-from cymf._validation import check_choice, check_integer, check_number
+from cymf._validation import check_choice, check_flag, check_integer, check_number
+
+if TYPE_CHECKING:
+    from cymf._row_posterior import RowPosterior
+    from cymf._state import FittedState
 
 __all__ = ["ALS"]
 
@@ -49,8 +56,13 @@ class ALS(ExplicitModel):
         λ_b, the penalty on biases; None takes `reg`.
     reg_exponent : float, default 0.5
         ν: 0 is the textbook's penalty, 1 scales it by the number of ratings (Zhou et al.).
+    feature_reg : float, default 10
+        λ_B, the penalty on what is learnt of features, for `fit` with features: see Notes.
     use_bias : bool, default True
         Whether the model has the biases μ + b_i + b_j; without them it is A ≈ W H.
+    nonnegative : bool, default False
+        Whether w_i ≥ 0 and h_j ≥ 0, so that factors add up and can be read one by one. Biases stay free. Rows are
+        solved by coordinate descent, with `solver` left at ``"auto"``; the users of the last iteration exactly.
     max_iter : int, default 15
         Most iterations.
     tol : float, default 1e-3
@@ -66,8 +78,8 @@ class ALS(ExplicitModel):
         - ``"subspace"``: exactly over one block of factors after the other, from where the row is (iALS++).
         - ``"auto"``: Cholesky up to 64 factors, and where `reg` is 0, so that rows that leave freedom get their
           shortest solution; else conjugate gradients. In the measured curves (``bench/solver_curves.py``) three steps
-          bring the objective down by as much an iteration as exact solutions do. They cost the same at 32 factors and
-          half as much at 64, where exactness comes first; blocks were never quickest.
+          bring the objective down by as much an iteration as exact solutions do. They cost the same at 32 factors,
+          half as much at 64, where exactness comes first, and a sixth at 256; blocks were never quickest.
     cg_steps : int, default 3
         Steps a row and half-sweep of ``solver="cg"``.
     block_size : int, default 32
@@ -89,6 +101,17 @@ class ALS(ExplicitModel):
         Type of the factors and of the arithmetic; long sums are float64 in any case.
     verbose : bool, default False
         Whether to show a progress bar.
+
+    Notes
+    -----
+    With features F of users, of items, or of both, rows are drawn to what their features predict: the penalty on users
+    is, and that on items likewise,
+
+        ½ Σ_i n_i^ν (λ ‖w_i − F_i B‖² + λ_b (b_i − F_i β)²) + ½ λ_B (‖B‖² + ‖β‖²).
+
+    B and β are learnt with the rest, by exact steps; the objective never rises. A row without ratings is F_i B and
+    F_i β, and one with many ratings leaves them behind (Agarwal and Chen 2009, "Regression-based latent factor
+    models").
 
     References
     ----------
@@ -113,7 +136,9 @@ class ALS(ExplicitModel):
         reg: float = 1.2,
         reg_bias: float | None = None,
         reg_exponent: float = 0.5,
+        feature_reg: float = 10.0,
         use_bias: bool = True,
+        nonnegative: bool = False,
         max_iter: int = 15,
         tol: float = 1e-3,
         tol_abs: float = 0.0,
@@ -133,7 +158,9 @@ class ALS(ExplicitModel):
         self.reg = reg
         self.reg_bias = reg_bias
         self.reg_exponent = reg_exponent
+        self.feature_reg = feature_reg
         self.use_bias = use_bias
+        self.nonnegative = nonnegative
         self.max_iter = max_iter
         self.tol = tol
         self.tol_abs = tol_abs
@@ -158,6 +185,8 @@ class ALS(ExplicitModel):
         validation: Any = None,
         callback: Callable[[Iteration], Any] | None = None,
         init: Any = None,
+        user_features: Any = None,
+        item_features: Any = None,
     ) -> Self:
         """Learn factors and biases.
 
@@ -175,7 +204,12 @@ class ALS(ExplicitModel):
             Called with an `Iteration` after every iteration; a true result stops training.
         init : fitted model, or (user_factors, item_factors), optional
             Where to start from. A model's rows are found by id. The first solve is that of the items, from the users'
-            factors and biases.
+            factors and biases. With `nonnegative`, their absolute values are taken.
+        user_features, item_features : Features, table, or matrix with a row for each user or item, optional
+            What is known of users and items beside their ratings. Rows of `Features` and of tables are found by id
+            (of a table, in the column ``"user"`` or ``"item"``, else in the first); those without ratings become users
+            and items of the model, and those without features have no prior. Rows of a matrix stand in the order of
+            the ratings' rows. Not with `nonnegative`, whose rows could not be drawn to negative ones.
 
         Returns
         -------
@@ -192,17 +226,38 @@ class ALS(ExplicitModel):
         tol = check_number("tol", self.tol)
         tol_abs = check_number("tol_abs", self.tol_abs)
         solver = check_choice("solver", self.solver, SOLVERS)
+        nonnegative = check_flag("nonnegative", self.nonnegative)
+        if nonnegative and solver != "auto":
+            raise ValueError(
+                f"solver={solver!r} does not keep factors from becoming negative; "
+                "expected solver='auto' with nonnegative=True"
+            )
         cg_steps = check_integer("cg_steps", self.cg_steps, 1)
         block_size = check_integer("block_size", self.block_size, 1)
+        features = FitFeatures.of(self, user_features, item_features)
+        if nonnegative and features is not None:
+            raise ValueError(
+                "nonnegative=True does not go with features, which draw rows to negative ones as well; leave out "
+                "user_features and item_features, or set nonnegative=False"
+            )
         with (
-            fitting(self, settings, X, y, sample_weight, validation, callback) as (problem, loop),
+            fitting(self, settings, X, y, sample_weight, validation, callback, features) as (
+                problem,
+                loop,
+            ),
             single_threaded_blas(),
         ):
             factors = settings.start(problem, init)
             if solver == "auto":
                 exact = settings.n_factors <= _MOST_FACTORS_SOLVED_EXACTLY or settings.reg == 0
                 solver = "cholesky" if exact else "cg"
-            rows = RowSolver(problem, solver, cg_steps, block_size)
+            rows: RowSolver | ObservedRows
+            if nonnegative:
+                np.abs(factors.user, out=factors.user)
+                np.abs(factors.item, out=factors.item)
+                rows = ObservedRows(problem, Penalty(settings.reg), Penalty(settings.reg))
+            else:
+                rows = RowSolver(problem, solver, cg_steps, block_size)
             before = factors.copy() if tol or tol_abs else None
 
             def step(iteration: int) -> bool:
@@ -215,7 +270,9 @@ class ALS(ExplicitModel):
                 change, size = predicted_change(before, factors, problem.mean, problem.workers.run)
                 return change <= max(tol * size, tol_abs)
 
-            loop.run(step, lambda: settings.measure(problem, factors), factors)
+            loop.run(step, lambda: settings.measure(problem, factors), problem.iterate(factors))
+            if isinstance(rows, ObservedRows):
+                rows.solve_users(factors, exact_descent(problem.dtype))
             self._publish(settings.state(problem, factors, loop))
         return self
 
@@ -257,9 +314,15 @@ class ALS(ExplicitModel):
         old = self._state
         if old is None:
             return self.fit(X, y, sample_weight=sample_weight)
+        refuse_features(old, "partial_fit")
         ratings = training_ratings(X, y, sample_weight)
         self._publish(updated(self, old, FitSettings.of(self), ratings, n_iter))
         return self
+
+    predict_cold = _cold.predict_cold
+    recommend_cold = _cold.recommend_cold
+    user_feature_factors_ = _cold.user_feature_factors
+    item_feature_factors_ = _cold.item_feature_factors
 
     def explain(self, user: Any, item: Any, *, by: By = "id") -> Explanation:
         """Return which of a user's ratings made the prediction for an item.
@@ -290,6 +353,16 @@ class ALS(ExplicitModel):
             If `fit` has not been called.
         """
         return explain_explicit(self._fitted(), self, user, item, by)
+
+    def _posterior(self, state: FittedState) -> RowPosterior:
+        from cymf._row_posterior import RowPosterior
+
+        if self.nonnegative:
+            raise ValueError(
+                "nonnegative=True: rows at the border w ≥ 0 have no normal posterior, and so no standard deviation; "
+                "fit with nonnegative=False"
+            )
+        return RowPosterior.of_explicit(state, self)
 
 
 class RowSolver:
@@ -338,6 +411,11 @@ class RowSolver:
         problem, k = self.problem, self.problem.n_factors
         settings = problem.mean, problem.reg, problem.reg_bias, problem.reg_exponent
         status = np.zeros(len(solved[0]), np.int8)
+        prior = problem.priors.get(name)
+        if prior is not None:
+            prior.learn(*solved)
+            prior.follow(problem, side, fixed, *solved)
+            side = prior.centred(side, fixed[0], *solved, problem.workers)
         inputs: tuple[Any, ...]
         if self._solver == "cg":
             inputs = *fixed, *solved, *settings, _mean_squares(fixed[0], fixed_side), self._cg_steps
@@ -368,12 +446,14 @@ class RowSolver:
                 f"the solution of {name} {row!r} ({side.counts[failed[0]]} ratings) is not finite; "
                 "raise reg, or scale the ratings down"
             )
+        if prior is not None:
+            prior.add_to(*solved)
 
 
 def _mean_squares(factors: np.ndarray, side: Side) -> np.ndarray:
     """Return the mean square of each factor over a side's rated rows, a row counted once a rating."""
     total = np.zeros(factors.shape[1])
-    for start in range(0, len(factors), 65536):
-        block = slice(start, start + 65536)
+    for start in range(0, len(factors), 4096):
+        block = slice(start, start + 4096)
         total += side.counts[block].astype(np.float64) @ np.square(factors[block], dtype=np.float64)
     return (total / len(side.indices)).astype(factors.dtype)
