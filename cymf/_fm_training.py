@@ -131,7 +131,6 @@ class Descent:
         self._machine = machine
         self._sweeps = Sweeps(data.design, machine, workers)
         self._sweeps.row_weights = data.weights
-        self._workers = workers
         self.objective = self.train_rmse = math.nan
         self._iteration = 0
 
@@ -139,13 +138,13 @@ class Descent:
         data, sweeps = self._data, self._sweeps
         self._iteration += 1
         responses = data.targets
-        scores = self._machine.scores(data.design, self._workers)
+        scores = sweeps.scores()
         if self._loss == "logistic":
             omega = tangent_weights(scores)
             responses = data.targets / (2 * omega)
             weighted = omega if not len(data.weights) else omega * data.weights
             sweeps.row_weights = weighted.astype(self._machine.dtype)
-        sweeps.residuals[:] = responses - scores
+        sweeps.aim(responses, scores)
         sweeps.run(self._pulls, lambda pulled, total: pulled / total)
         residuals = sweeps.residuals.astype(np.float64)
         penalty = 0.5 * self._penalties.of(self._machine)
@@ -208,15 +207,15 @@ class Gibbs:
     def step(self) -> None:
         data, sweeps, prior = self._data, self._sweeps, self._prior
         self._iteration += 1
-        scores = self._machine.scores(data.design, self._workers)
+        scores = sweeps.scores()
         if self._loss == "squared":
-            sweeps.residuals[:] = data.targets / self.scale - scores
+            sweeps.aim(data.targets / self.scale, scores)
             prior.draw_alpha(self._squared(), data.total_weight)
         else:
             weights = data.weights if len(data.weights) else np.ones(len(scores))
             omega = polya_gamma(weights, scores, self._generator)
             sweeps.row_weights = omega.astype(self._machine.dtype)
-            sweeps.residuals[:] = data.targets * weights / (2 * omega) - scores
+            sweeps.aim(data.targets * weights / (2 * omega), scores)
         sweeps.run(prior.draw(self._machine), prior.draw_constant, prior.alpha)
         if not np.isfinite(self._machine.factors).all():
             raise DivergenceError(
