@@ -5,8 +5,8 @@ table of Cython directives, are all there is. ``CYMF_DEBUG=1`` turns bounds chec
 """
 
 import os
-import platform
 import sys
+import sysconfig
 from glob import glob
 
 from Cython.Build import cythonize
@@ -14,11 +14,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("CYMF_DEBUG") == "1"
-X86 = platform.machine().lower() in {"x86_64", "amd64"} or "x86_64" in os.environ.get(
-    "ARCHFLAGS", ""
-)
-if "arm64" in os.environ.get("ARCHFLAGS", ""):
-    X86 = False
+X86 = sysconfig.get_platform().endswith(("x86_64", "amd64"))  # what is built for, not what builds
 
 # Never -march=native (the wheel travels), never -ffast-math (it sets flush-to-zero for the whole process).
 FLAGS = {
@@ -62,7 +58,16 @@ DIRECTIVES = {
 LEVELS = ["baseline", "v3", "v4"] if X86 else ["baseline"]
 if os.environ.get("CYMF_LEVELS"):  # CYMF_LEVELS=v3: only these, for a quick build while developing
     LEVELS = [level for level in LEVELS if level in os.environ["CYMF_LEVELS"].split(",")]
-FAMILIES = ["", "implicit_", "ranking_", "top_n_", "fm_"]  # explicit ratings have the plain names
+FAMILIES = [  # explicit ratings have the plain names
+    "",
+    "bayesian_",
+    "fm_",
+    "implicit_",
+    "nonnegative_",
+    "ranking_",
+    "svdpp_",
+    "top_n_",
+]
 KERNEL_SOURCES = sorted(glob("cymf/_kernels/*.pxi") + glob("cymf/_kernels/*.h"))
 
 # The flag groups of each module, beside "all".
@@ -86,6 +91,17 @@ class BuildWithLevels(build_ext):
         super().finalize_options()
         self.parallel = self.parallel or os.cpu_count()
 
+    def run(self) -> None:
+        """Translate to C, only now that it is needed: a source distribution is made without, and then compile."""
+        translated = cythonize(
+            self.extensions,
+            compiler_directives=DIRECTIVES,
+            nthreads=(os.cpu_count() or 1) if sys.platform.startswith("linux") else 0,
+        )
+        for ext, in_c in zip(self.extensions, translated, strict=True):
+            ext.sources = in_c.sources
+        super().run()
+
     def build_extension(self, ext: Extension) -> None:
         kind = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
         for group in ["all", *MODULES[ext.name]]:
@@ -103,10 +119,6 @@ def extension(module: str) -> Extension:
 
 
 setup(
-    ext_modules=cythonize(
-        [extension(module) for module in MODULES],
-        compiler_directives=DIRECTIVES,
-        nthreads=(os.cpu_count() or 1) if sys.platform.startswith("linux") else 0,
-    ),
+    ext_modules=[extension(module) for module in MODULES],
     cmdclass={"build_ext": BuildWithLevels},
 )

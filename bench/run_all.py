@@ -52,6 +52,8 @@ STEPS = (
     Step("solvers", "Which solver is first at which objective?", "solver_curves.py", "--factors 64", ""),
     Step("implicit", "What does an implicit ALS iteration cost?", "bench_implicit_als.py", "", ""),
     Step("ranking", "What does an epoch of a ranking loss cost?", "bench_ranking.py", "--rounds 2", ""),
+    Step("svdpp", "What does an epoch of SVD++ cost?", "bench_svdpp.py", "--quick", ""),
+    Step("updates", "What do updates cost, and how far do they drift?", "updates.py", "--quick", ""),
     Step("top-n", "How fast are exact recommendations?", "bench_top_n.py", "--rounds 2", ""),
     Step("scaling", "What do more threads gain?", "scaling.py", "--factors 64", ""),
     Step("memory", "How much memory does fit take?", "memory.py", "--ratings 1e6", ""),

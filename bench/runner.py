@@ -38,10 +38,7 @@ def _setup_tables() -> tuple[dict[str, Any], dict[str, Any]]:
         and isinstance(node.targets[0], ast.Name)
         and node.targets[0].id in wanted
     ]
-    import platform
-    import sys
-
-    names: dict[str, Any] = {"os": os, "platform": platform, "sys": sys}
+    names: dict[str, Any] = {"os": os, "sysconfig": sysconfig}
     exec(compile(ast.Module(kept, []), "setup.py", "exec"), names)
     return names["FLAGS"]["unix"], names["DIRECTIVES"]
 

@@ -3,8 +3,9 @@
     python bench/scaling.py --threads 1 2 16 --factors 64 128
 
 An exact ALS iteration is bound by arithmetic and should scale as the cores do; SGD and batch gradients are bound by
-loads and stores. The bandwidth is that of reading an array far larger than the caches, one part a thread, at the same
-time: by turns with the solvers, so that what else runs on the machine slows down all alike.
+loads and stores. Two references tell what the machine itself gains, by turns with the solvers, so that what else runs
+slows down all alike: multiply-adds on registers, each thread its own, and reading an array far larger than the caches,
+one part a thread.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from estimators import Case as Timed
@@ -24,6 +26,7 @@ from runner import best_level, load_runner
 import cymf
 
 _READ_BYTES = 1 << 28
+_MULTIPLY_TURNS = 1 << 24
 _SOLVERS: dict[str, Callable[..., object]] = {
     "ALS, exact": lambda **p: cymf.ALS(tol=0.0, track_objective=False, **p),
     "ALS, CG": lambda **p: cymf.ALS(solver="cg", tol=0.0, track_objective=False, **p),
@@ -46,23 +49,35 @@ def solver(label: str, ratings: cymf.Ratings, k: int, n_threads: int, dtype: str
     return Timed(label, k, n_threads, run, 0.0)
 
 
+def at_once(work: list[Callable[[], object]]) -> float:
+    """Return the seconds from the start of the first thread to the end of the last."""
+    threads = [threading.Thread(target=one) for one in work]
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return (time.perf_counter() - started) / 2  # the runner warms up by as many repetitions
+
+
+def multiplying(n_threads: int) -> Timed:
+    """One iteration is a fixed number of multiply-adds, dealt out evenly."""
+    runner = load_runner(best_level())
+
+    def run(n_iter: int) -> float:
+        turns = n_iter * _MULTIPLY_TURNS // n_threads
+        return at_once([partial(runner.time_fma, True, turns, np.empty(1))] * n_threads)
+
+    return Timed("multiply-adds", 0, n_threads, run, 0.0)
+
+
 def reading(n_threads: int) -> Timed:
     """One iteration reads the whole array, every thread its part."""
     runner, array = load_runner(best_level()), np.ones(_READ_BYTES // 4, np.float32)
     parts = [part[: len(part) // 64 * 64] for part in np.array_split(array, n_threads)]
 
     def run(n_iter: int) -> float:
-        seconds = np.empty(1)
-        work = [
-            threading.Thread(target=runner.time_read, args=(part, n_iter, seconds.copy()))
-            for part in parts
-        ]
-        started = time.perf_counter()
-        for thread in work:
-            thread.start()
-        for thread in work:
-            thread.join()
-        return (time.perf_counter() - started) / 2  # the runner warms up by as many repetitions
+        return at_once([partial(runner.time_read, part, n_iter, np.empty(1)) for part in parts])
 
     return Timed("reading memory", 0, n_threads, run, 0.0)
 
@@ -70,7 +85,7 @@ def reading(n_threads: int) -> Timed:
 def main() -> None:
     given = options(__doc__.splitlines()[0])
     split, ratings = training_ratings(given)
-    cases = [reading(n) for n in given.threads]
+    cases = [multiplying(n) for n in given.threads] + [reading(n) for n in given.threads]
     cases += [
         solver(label, ratings, k, n, given.dtype)
         for label in _SOLVERS

@@ -16,6 +16,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from machine import describe, heading
@@ -83,9 +84,13 @@ _IMPORT = "import time; t = time.perf_counter(); import {what}; print(time.perf_
 _DEPENDENCIES = "numpy, scipy.sparse, threadpoolctl"
 
 
-def run(code: str, *, one_thread: bool = False) -> str:
-    inherited = {name: value for name, value in os.environ.items() if name not in _BLAS}
-    variables = {**inherited, "OPENBLAS_NUM_THREADS": "1"} if one_thread else inherited
+def run(code: str, byte_code: str, *, one_thread: bool = False) -> str:
+    """Run `code` in a process of its own, with byte code kept as an installed package has it."""
+    unwanted = (*_BLAS, "PYTHONDONTWRITEBYTECODE")
+    variables = {name: value for name, value in os.environ.items() if name not in unwanted}
+    variables["PYTHONPYCACHEPREFIX"] = byte_code
+    if one_thread:
+        variables["OPENBLAS_NUM_THREADS"] = "1"
     done = subprocess.run(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, text=True, env=variables
     )
@@ -103,11 +108,17 @@ def main() -> None:
     given = parser.parse_args()
     description = describe()
     unset, limited, imports = [], [], []
-    for _ in range(given.rounds):
-        unset.append(json.loads(run(_FIT)))
-        limited.append(json.loads(run(_FIT, one_thread=True)))
-        imports.append([float(run(_IMPORT.format(what=w))) for w in ("cymf", _DEPENDENCIES)])
-    small = json.loads(run(_SMALL))
+    with tempfile.TemporaryDirectory() as byte_code:
+        for what in ("cymf", _DEPENDENCIES):
+            run(_IMPORT.format(what=what), byte_code)
+        for turn in range(given.rounds):
+            for one_thread in (False, True) if turn % 2 else (True, False):
+                found = json.loads(run(_FIT, byte_code, one_thread=one_thread))
+                (limited if one_thread else unset).append(found)
+            imports.append(
+                [float(run(_IMPORT.format(what=w), byte_code)) for w in ("cymf", _DEPENDENCIES)]
+            )
+        small = json.loads(run(_SMALL, byte_code))
 
     lines = [
         "| fit | unset: wall, least | median | processor, least | set to 1: wall, least | median | processor, least "

@@ -13,6 +13,7 @@ from cymf._training import Iteration
 from cymf._version import __version__
 from cymf.als import ALS
 from cymf.baselines import Popularity, Random
+from cymf.bayesian_mf import BayesianMF
 from cymf.bpr import BPR
 from cymf.contrastive_mf import ContrastiveMF
 from cymf.design_matrix import DesignMatrix, design_matrix
@@ -20,15 +21,19 @@ from cymf.factorization_machine import FactorizationMachine
 from cymf.gradient_descent import GradientDescent
 from cymf.implicit_als import ImplicitALS
 from cymf.logistic_mf import LogisticMF
+from cymf.nmf import NMF
 from cymf.presets import presets
 from cymf.ratings import Ratings
 from cymf.sgd import SGD
 from cymf.spectral_mf import SpectralMF
+from cymf.svdpp import SVDpp
 
 __all__ = [
     "ALS",
     "BPR",
+    "NMF",
     "SGD",
+    "BayesianMF",
     "ContrastiveMF",
     "DesignMatrix",
     "FactorizationMachine",
@@ -38,6 +43,7 @@ __all__ = [
     "Random",
     "ImplicitALS",
     "SpectralMF",
+    "SVDpp",
     "Ratings",
     "Iteration",
     "datasets",

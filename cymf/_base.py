@@ -78,7 +78,9 @@ class MatrixFactorization(Recommender, ABC):
         by: By = "id",
         clip: bool = False,
         unknown: Unknown = "fallback",
-    ) -> np.ndarray | float:
+        return_std: bool = False,
+        std: str = "predictive",
+    ) -> Any:
         """Predict ratings, pair by pair.
 
         Parameters
@@ -96,10 +98,18 @@ class MatrixFactorization(Recommender, ABC):
         unknown : {"fallback", "raise"}, default "fallback"
             What to do with users and items without training ratings: predict from the mean and
             the bias of the side that is known, or raise.
+        return_std : bool, default False
+            Whether to return standard deviations as well, which `ALS`, `ImplicitALS` and `BayesianMF` know. Those of
+            unknown users and items are what the model believes of a row before it has ratings.
+        std : {"predictive", "latent"}, default "predictive"
+            Of what: of a new rating of weight 1 around its prediction, √(latent² + σ²), or of the prediction
+            itself, the expected rating.
 
         Returns
         -------
-        ndarray of shape (n_pairs,) in the dtype of the model, or float for two scalars
+        ratings : ndarray of shape (n_pairs,) in the dtype of the model, or float for two scalars
+        deviations : ndarray or float, alike
+            Only with ``return_std=True``.
 
         Raises
         ------
@@ -108,7 +118,8 @@ class MatrixFactorization(Recommender, ABC):
         IndexError
             If ``by="index"`` and a row number is not in the matrix.
         TypeError, ValueError
-            If shapes, lengths or types do not fit.
+            If shapes, lengths or types do not fit; with ``return_std=True`` also if this model does not know its
+            uncertainty, or would need the training ratings for it and keeps none.
         NotFittedError
             If `fit` has not been called.
         """
@@ -118,10 +129,17 @@ class MatrixFactorization(Recommender, ABC):
         user_rows = rows_of(users, Axis.users(state), by=by, unknown=unknown)
         item_rows = rows_of(items, Axis.items(state), by=by, unknown=unknown)
         dimensions = np.ndim(users), np.ndim(items)
-        ratings = predict_pairs(state, *broadcast_pairs(user_rows, item_rows, *dimensions))
+        pairs = broadcast_pairs(user_rows, item_rows, *dimensions)
+        ratings = predict_pairs(state, *pairs)
         if clip:
             np.clip(ratings, *state.rating_range, out=ratings)
-        return float(ratings[0]) if dimensions == (0, 0) else ratings
+        scalar = dimensions == (0, 0)
+        if not return_std:
+            return float(ratings[0]) if scalar else ratings
+        from cymf._uncertainty import deviations
+
+        spread = deviations(self, state, *pairs, std)
+        return (float(ratings[0]), float(spread[0])) if scalar else (ratings, spread)
 
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Return R², the share of the ratings' variance that the predictions explain.

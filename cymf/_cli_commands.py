@@ -1,4 +1,4 @@
-"""The working commands: `cymf fit`, `cymf evaluate`, `cymf recommend`."""
+"""The working commands: `cymf fit`, `cymf evaluate`, `cymf recommend`, `cymf convert`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cymf.ratings import Ratings
 if TYPE_CHECKING:
     from cymf._ids import IdMap
 
-__all__ = ["run_evaluate", "run_fit", "run_recommend"]
+__all__ = ["run_convert", "run_evaluate", "run_fit", "run_recommend"]
 
 _USERS_PER_BLOCK = 4096
 _RANKING = ("recall@20", "ndcg@20")
@@ -165,6 +165,17 @@ def run_recommend(arguments: argparse.Namespace, console: Console) -> int:
             ],
         }
     )
+    return 0
+
+
+def run_convert(arguments: argparse.Namespace, console: Console) -> int:
+    """Read a file of ratings and write it in another format."""
+    ratings = read_ratings(arguments.ratings, arguments, console)
+    ratings.to_file(arguments.output)
+    console.document(
+        {"command": "convert", "ratings": _size(ratings), "output": str(arguments.output)}
+    )
+    console.say(f"{ratings.nnz:,} ratings written to {arguments.output}")
     return 0
 
 

@@ -18,7 +18,8 @@ def add_file_flags(command: argparse.ArgumentParser) -> None:
     """Add the flags that `read_ratings` passes on to `Ratings.from_file`."""
     group = command.add_argument_group(
         "files of ratings",
-        "Text with one rating a line (CSV, TSV, MovieLens' u.data and .dat), .npz, or Parquet.",
+        "Text with one rating a line (CSV, TSV, MovieLens' u.data and .dat), .npz, Parquet, or JSON with one object a "
+        "line; or a folder or .zip of MovieLens, or files of the Netflix prize.",
     )
     group.add_argument(
         "--sep", type=_separator, help=r"what separates columns, such as ; or \t (default: found)"

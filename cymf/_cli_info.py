@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import Any
 
 from cymf._cli_console import Console
-from cymf._movielens import data_folders
+from cymf._downloads import data_folders
 from cymf._parallel import available_threads
 
 __all__ = ["installation", "run_info"]

@@ -29,6 +29,9 @@ ESTIMATORS: Mapping[str, str] = {
     "als": "ALS",
     "sgd": "SGD",
     "gd": "GradientDescent",
+    "svdpp": "SVDpp",
+    "nmf": "NMF",
+    "bayesian-mf": "BayesianMF",
     "implicit-als": "ImplicitALS",
     "bpr": "BPR",
     "logistic-mf": "LogisticMF",
@@ -36,7 +39,7 @@ ESTIMATORS: Mapping[str, str] = {
     "spectral-mf": "SpectralMF",
     "popularity": "Popularity",
 }
-RATING_MODELS = ("als", "sgd", "gd")  # the others are for rankings
+RATING_MODELS = ("als", "sgd", "gd", "svdpp", "nmf", "bayesian-mf")  # the others are for rankings
 _SHOWN_BY_THE_COMMAND_LINE = frozenset({"verbose"})  # progress: see --quiet
 _DESTINATION = "parameter_"
 

@@ -12,7 +12,7 @@ import numpy as np
 
 import cymf
 from cymf._cli_console import Console, table
-from cymf._cli_parameters import RATING_MODELS, estimator_class
+from cymf._cli_parameters import estimator_class
 from cymf._demo_catalogue import make_catalogue
 from cymf._movielens import load_movielens
 from cymf.evaluation import kfold, mae, random_split, rmse
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_demo"]
 
+_COMPARED = ("als", "sgd", "gd")
 _STAR_WARS = 50
 _ENOUGH_RATINGS = 50  # a film that few have rated is "similar" to any other by chance
 
@@ -70,7 +71,7 @@ def run_demo(arguments: argparse.Namespace, console: Console) -> int:
     console.say(f"Split  {films.split}: {films.train.nnz:,} train, {films.test.nnz:,} held out")
     console.say()
 
-    outcomes = [_train(name, films, console) for name in RATING_MODELS]
+    outcomes = [_train(name, films, console) for name in _COMPARED]
     console.say(_error_table(outcomes, films))
     console.say(films.reference_note)
     console.say()

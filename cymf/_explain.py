@@ -67,6 +67,9 @@ def explain_explicit(
         penalty = np.append(penalty, reg_bias * scale)
         pulls = pulls - state.global_mean - state.item_bias[rated]
         base = state.global_mean + float(state.item_bias[column])
+    if estimator.nonnegative:  # what rests at zero has no part in the row's system
+        solved = np.append(state.user_factors[row] > 0, np.ones(g.shape[1] - state.n_factors, bool))
+        g, target, penalty = g[:, solved], target[solved], penalty[solved]
     influence = np.linalg.lstsq((g.T * weights) @ g + np.diag(penalty), target, rcond=None)[0]
     return _sorted(state, rated, weights * pulls * (g @ influence), base, by)
 

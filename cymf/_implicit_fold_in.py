@@ -26,7 +26,7 @@ from cymf.ratings import Ratings, as_ratings
 if TYPE_CHECKING:
     from cymf._state import FittedState
 
-__all__ = ["FoldIn", "Solved", "view_of"]
+__all__ = ["FoldIn", "Solved", "is_single_row", "view_of"]
 
 
 class Solved(NamedTuple):
@@ -159,17 +159,23 @@ _made: weakref.WeakKeyDictionary[FittedState, dict[Any, FoldIn]] = weakref.WeakK
 
 
 def view_of(
-    ratings: Any, strengths: Any, state: FittedState, which: str, by: By
+    ratings: Any,
+    strengths: Any,
+    state: FittedState,
+    which: str,
+    by: By,
+    *,
+    called: str = "strengths",
 ) -> tuple[SparseView, bool]:
     """Return what is asked about as compressed rows in the model's columns, and whether it is a single row.
 
-    `ratings` is what `fit` takes, or a list of ids of one row's observed cells, with `strengths` or of strength 1. Ids
-    that the model does not know are passed over.
+    `ratings` is what `fit` takes, or a list of ids of one row's observed cells, with `strengths` (which messages call
+    `called`) or of strength 1. Ids that the model does not know are passed over.
     """
-    if isinstance(ratings, Ratings) or is_table(ratings) or np.ndim(ratings) == 2:
+    if not is_single_row(ratings):
         if strengths is not None or by != "id":
             raise ValueError(
-                "strengths and by='index' belong to a list of ids; expected Ratings, a matrix or a table alone"
+                f"{called} and by='index' belong to a list of ids; expected Ratings, a matrix or a table alone"
             )
         return _rows_of_ratings(as_ratings(ratings), state, which), False
     axis = Axis.items(state) if which == "user" else Axis.users(state)
@@ -180,16 +186,21 @@ def view_of(
         values = np.asarray(strengths, state.dtype)
         if values.shape != columns.shape:
             raise ValueError(
-                f"strengths has shape {values.shape}; expected {columns.shape}, one for each {axis.what}"
+                f"{called} has shape {values.shape}; expected {columns.shape}, one for each {axis.what}"
             )
         if not np.isfinite(values).all():
-            raise ValueError("strengths holds NaN or infinity; expected finite numbers")
+            raise ValueError(f"{called} holds NaN or infinity; expected finite numbers")
     known = columns >= 0
     if not known.all():
         columns, values = columns[known], values[known]
     if len(set(columns.tolist())) < len(columns):
-        raise ValueError(f"an {axis.what} is given twice; expected each once, with its strength")
+        raise ValueError(f"one of the {axis.what}s is given twice; expected each once")
     return SparseView(np.array([0, len(columns)], np.int64), columns, values, None), True
+
+
+def is_single_row(ratings: Any) -> bool:
+    """Whether these are the ids of one row's cells, rather than rows of ratings."""
+    return not (isinstance(ratings, Ratings) or is_table(ratings) or np.ndim(ratings) == 2)
 
 
 def is_table(X: Any) -> bool:

@@ -34,14 +34,17 @@ ESTIMATORS: Mapping[str, str] = MappingProxyType(
     {
         "ALS": "cymf.als",
         "BPR": "cymf.bpr",
+        "BayesianMF": "cymf.bayesian_mf",
         "ContrastiveMF": "cymf.contrastive_mf",
         "FactorizationMachine": "cymf.factorization_machine",
         "GradientDescent": "cymf.gradient_descent",
         "ImplicitALS": "cymf.implicit_als",
         "LogisticMF": "cymf.logistic_mf",
+        "NMF": "cymf.nmf",
         "Popularity": "cymf.baselines",
         "Random": "cymf.baselines",
         "SGD": "cymf.sgd",
+        "SVDpp": "cymf.svdpp",
         "SpectralMF": "cymf.spectral_mf",
     }
 )

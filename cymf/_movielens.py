@@ -1,24 +1,36 @@
-"""The MovieLens data sets of 100,000 and of 1,000,000 ratings, from a folder or by download."""
+"""The MovieLens data sets of 100 thousand to 32 million ratings, from a folder or by download."""
 
 from __future__ import annotations
 
+import csv
 import os
-import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from cymf._downloads import Archive, fetch, folders_of, not_found
 from cymf.ratings import Ratings
 
-__all__ = ["MovieLens", "data_folders", "load_movielens"]
+__all__ = ["MovieLens", "load_movielens"]
 
 _SITE = "https://files.grouplens.org/datasets/movielens/"
-# GroupLens publishes MD5 sums (0e33842e... and c4d9eecf...); these are of the same two archives.
-_SHA256 = {
-    "ml-100k": "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
-    "ml-1m": "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
+_TERMS = (
+    "for research; neither redistribution nor commercial use without GroupLens' permission; cite Harper and Konstan "
+    "2015, https://doi.org/10.1145/2827872"
+)
+# GroupLens publishes MD5 sums; those of the two small archives are the SHA-256 of the same files.
+_CHECKSUMS = {
+    "ml-100k": "sha256:50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+    "ml-1m": "sha256:a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
+    "ml-10m": "md5:ce571fd55effeba0271552578f2648bd",
+    "ml-20m": "md5:cd245b17a1ae2cc31bb14903e1204af3",
+    "ml-25m": "md5:6b51fb2759a8657d3bfcbfc42b592ada",
+    "ml-32m": "md5:d472be332d4daa821edc399621853b57",
 }
+_NAMES = tuple(name.removeprefix("ml-") for name in _CHECKSUMS)
+_NO_GENRE = "(no genres listed)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,14 +40,14 @@ class MovieLens:
     Attributes
     ----------
     name : str
-        ``"MovieLens 100K"`` or ``"MovieLens 1M"``.
+        ``"MovieLens 100K"`` to ``"MovieLens 32M"``.
     ratings : Ratings
-        Ratings from 1 to 5 with GroupLens' ids, in the order of its file (timestamps where
+        Ratings up to 5 with GroupLens' ids, in the order of its file (timestamps where
         the source has them).
     titles : dict of int to str
         Title of every listed film, with its year: ``titles[1] == "Toy Story (1995)"``.
     genres : dict of int to tuple of str
-        Genres of every listed film.
+        Genres of every listed film; empty where GroupLens lists none.
     source : Path
         Folder or file the ratings were read from.
     """
@@ -53,23 +65,24 @@ def load_movielens(
     data_home: str | os.PathLike[str] | None = None,
     download: bool = False,
 ) -> MovieLens:
-    """Load MovieLens 100K or 1M.
+    """Load a MovieLens data set.
 
     The folders looked at are `data_home` or, without it, the one that the environment variable
     ``CYMF_DATA`` names and cymf's cache (``~/.cache/cymf`` on Linux). Each may hold the folder
-    GroupLens' archive unpacks to (``ml-100k/``, ``ml-1m/``) or, for 1M, ``ml-1m.npz`` with arrays
-    ``user`` (from 0), ``item``, ``rating`` and ``ml-1m-side.npz`` with ``movie_id``,
-    ``movie_title``, ``movie_genre``, ``genre_names``.
+    GroupLens' archive unpacks to (``ml-100k/``, ``ml-1m/``, ``ml-10M100K/``, ``ml-20m/``, …) or, for 1M,
+    ``ml-1m.npz`` with arrays ``user`` (from 0), ``item``, ``rating`` and ``ml-1m-side.npz`` with
+    ``movie_id``, ``movie_title``, ``movie_genre``, ``genre_names``.
 
     Parameters
     ----------
-    name : {"100k", "1m"}
-        Which data set: 943 users and 1,682 films, or 6,040 users and 3,706 rated films.
+    name : {"100k", "1m", "10m", "20m", "25m", "32m"}
+        Which data set, by its number of ratings: from 943 users and 1,682 films to 200,948 users and
+        84,432 rated films.
     data_home : path, optional
         The only folder to look at, and to download to.
     download : bool
-        If no folder has the data, fetch the archive (5 or 6 MB) from GroupLens, check its SHA-256
-        and unpack it. Needs the package pooch and the network.
+        If no folder has the data, fetch the archive (5 to 250 MB) from GroupLens, check its published checksum
+        and unpack it. Needs the package pooch and the network. The terms of use go to the log ``cymf``, once.
 
     Returns
     -------
@@ -97,67 +110,50 @@ def load_movielens(
     >>> data.ratings.nnz, data.titles[50]  # doctest: +SKIP
     (100000, 'Star Wars (1977)')
     """
-    readers = {"100k": ("ml-100k", _read_100k), "1m": ("ml-1m", _read_1m)}
-    if name not in readers:
-        raise ValueError(f'name must be "100k" or "1m", got {name!r}')
-    archive, read = readers[name]
-    folders = [Path(data_home)] if data_home is not None else data_folders()
+    if name not in _NAMES:
+        known = ", ".join(f'"{known}"' for known in _NAMES)
+        raise ValueError(f"name must be one of {known}, got {name!r}")
+    archive = _archive(name)
+    folders = folders_of(data_home)
     for folder in folders:
-        found = read(folder)
+        found = _read(name, folder)
         if found is not None:
             return found
     if not download:
-        looked = ", ".join(str(folder) for folder in folders)
-        raise FileNotFoundError(
-            f"MovieLens {name} not found in {looked}: set CYMF_DATA to a folder that holds "
-            f"{archive}/ unpacked from {_SITE}{archive}.zip, or allow the download "
-            "(download=True)"
-        )
-    _download(archive, folders[-1])
-    found = read(folders[-1])
+        raise not_found(archive, folders)
+    fetch(archive, folders[-1])
+    found = _read(name, folders[-1])
     if found is None:
-        raise FileNotFoundError(f"the archive unpacked to {folders[-1]} lacks {archive}/")
+        raise FileNotFoundError(f"the archive unpacked to {folders[-1]} lacks {archive.folder}/")
     return found
 
 
-def data_folders() -> list[Path]:
-    """Folders to look for data sets in: that of CYMF_DATA if it is set, then the cache."""
-    named = os.environ.get("CYMF_DATA")
-    return ([Path(named)] if named else []) + [_cache_folder()]
-
-
-def _cache_folder() -> Path:
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA", "~/AppData/Local")
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "cymf"
-
-
-def _download(archive: str, folder: Path) -> None:
-    try:
-        import pooch
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "downloading needs the package pooch: install it with `pip install pooch`, or unpack "
-            f"{_SITE}{archive}.zip into {folder} by hand",
-            name="pooch",
-        ) from None
-    pooch.retrieve(
-        f"{_SITE}{archive}.zip",
-        known_hash=f"sha256:{_SHA256[archive]}",
-        fname=f"{archive}.zip",
-        path=folder,
-        processor=pooch.Unzip(extract_dir="."),
+def _archive(name: str) -> Archive:
+    stem = f"ml-{name}"
+    return Archive(
+        name=f"MovieLens {name}",
+        url=f"{_SITE}{stem}.zip",
+        checksum=_CHECKSUMS[stem],
+        folder="ml-10M100K" if name == "10m" else stem,
+        has_folder=True,
+        terms=_TERMS,
     )
 
 
-def _read_100k(home: Path) -> MovieLens | None:
-    folder = home / "ml-100k"
-    if not (folder / "u.data").is_file():
-        return None
+def _read(name: str, home: Path) -> MovieLens | None:
+    folder = home / _archive(name).folder
+    if name == "100k":
+        return _read_100k(folder) if (folder / "u.data").is_file() else None
+    if (folder / "ratings.csv").is_file() and name not in ("1m", "10m"):
+        return _read_csv(name, folder)
+    if (folder / "ratings.dat").is_file() and name in ("1m", "10m"):
+        return _read_dat(name, folder)
+    if name == "1m" and all((home / file).is_file() for file in ("ml-1m.npz", "ml-1m-side.npz")):
+        return _read_arrays(home)
+    return None
+
+
+def _read_100k(folder: Path) -> MovieLens:
     genre_lines = (folder / "u.genre").read_text("latin-1").split()
     genre_names = [line.rpartition("|")[0] for line in genre_lines]
     titles, genres = {}, {}
@@ -172,11 +168,35 @@ def _read_100k(home: Path) -> MovieLens | None:
     return MovieLens("MovieLens 100K", ratings, titles, genres, folder)
 
 
-def _read_1m(home: Path) -> MovieLens | None:
-    if (home / "ml-1m" / "ratings.dat").is_file():
-        return _read_1m_folder(home / "ml-1m")
-    if not ((home / "ml-1m.npz").is_file() and (home / "ml-1m-side.npz").is_file()):
-        return None
+def _read_dat(name: str, folder: Path) -> MovieLens:
+    encoding = "latin-1" if name == "1m" else "utf-8"
+    lines = (folder / "movies.dat").read_text(encoding).splitlines()
+    titles, genres = _films(line.split("::") for line in lines)
+    ratings = Ratings.from_file(folder / "ratings.dat")
+    return MovieLens(f"MovieLens {name.upper()}", ratings, titles, genres, folder)
+
+
+def _read_csv(name: str, folder: Path) -> MovieLens:
+    with open(folder / "movies.csv", encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        next(rows)  # the header
+        titles, genres = _films(rows)
+    ratings = Ratings.from_file(folder / "ratings.csv")
+    return MovieLens(f"MovieLens {name.upper()}", ratings, titles, genres, folder)
+
+
+def _films(
+    rows: Iterable[list[str]],
+) -> tuple[dict[int, str], dict[int, tuple[str, ...]]]:
+    """Titles and genres of rows of a number, a title, and genres joined by "|"."""
+    titles, genres = {}, {}
+    for item, title, joined in rows:
+        titles[int(item)] = title
+        genres[int(item)] = () if joined == _NO_GENRE else tuple(joined.split("|"))
+    return titles, genres
+
+
+def _read_arrays(home: Path) -> MovieLens:
     with np.load(home / "ml-1m-side.npz") as side:
         films = side["movie_id"].tolist()
         titles = dict(zip(films, side["movie_title"].tolist(), strict=True))
@@ -191,14 +211,3 @@ def _read_1m(home: Path) -> MovieLens | None:
         values = arrays["rating"].astype(np.float64)
     ratings = Ratings.from_triplets(users, items, values)
     return MovieLens("MovieLens 1M", ratings, titles, genres, home / "ml-1m.npz")
-
-
-def _read_1m_folder(folder: Path) -> MovieLens:
-    titles, genres = {}, {}
-    for line in (folder / "movies.dat").read_text("latin-1").splitlines():
-        item, title, names = line.split("::")
-        titles[int(item)] = title
-        genres[int(item)] = tuple(names.split("|"))
-    return MovieLens(
-        "MovieLens 1M", Ratings.from_file(folder / "ratings.dat"), titles, genres, folder
-    )

@@ -18,7 +18,7 @@ from cymf._state import FittedState
 if TYPE_CHECKING:
     from cymf.ratings import Ratings
 
-__all__ = ["Problem", "Side", "Validation"]
+__all__ = ["Problem", "Side", "Validation", "check_squares"]
 
 _BLOCK_ROWS = 1024  # converted to float64 at once
 _BLOCK_RATINGS = 1 << 20
@@ -102,12 +102,7 @@ class Problem:
         self.use_bias = use_bias
         self.validation = validation
         self.workers = workers
-        largest = max(map(abs, ratings.rating_range))
-        if largest > math.sqrt(float(np.finfo(dtype).max)):
-            raise ValueError(
-                f"ratings up to {largest:.6g} are too large: their squares do not fit in {dtype}; "
-                "scale them down" + (", or use dtype='float64'" if dtype == np.float32 else "")
-            )
+        check_squares(max(map(abs, ratings.rating_range)), dtype)
         self.users = self._side(ratings.csr(dtype))
         self.item_counts = ratings.item_counts
         weights = self.users.weights if len(self.users.weights) else None
@@ -301,6 +296,15 @@ class Problem:
             n_iter=n_iter,
             stop_reason=stop_reason,
             extra=extra or {},
+        )
+
+
+def check_squares(largest: float, dtype: np.dtype[Any]) -> None:
+    """Refuse ratings whose squares do not fit in the type of the arithmetic."""
+    if largest > math.sqrt(float(np.finfo(dtype).max)):
+        raise ValueError(
+            f"ratings up to {largest:.6g} are too large: their squares do not fit in {dtype}; "
+            "scale them down" + (", or use dtype='float64'" if dtype == np.float32 else "")
         )
 
 

@@ -110,7 +110,7 @@ class ContrastEpochs:
                 problem.known.indices, self._position, strata.item_start, strata.strata, _KERNEL_NUMBER[loss.kind],
                 pool, sharpness, loss.negative_weight, strata.seed, self.epoch, working.user, items, user_sums,
                 item_sums, self.rate.step_rule, rate, working.n_factors, aligned_zeros(size, problem.dtype), counter,
-                *clocks, diverged, losses,
+                clocks[0], clocks[1], diverged, losses,
             )  # fmt: skip
 
         n_positives = len(problem.positives.indices)

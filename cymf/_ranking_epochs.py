@@ -154,8 +154,8 @@ class RankingEpochs:
                 strata.item_order, strata.item_start, strata.cumulative, strata.strata,
                 _KERNEL_NUMBER[loss.kind], loss.n_negatives, self._rank_loss, strata.seed, self.epoch,
                 working.user, working.item, working.user_bias, working.item_bias, *self._sums.both, self.rate.step_rule,
-                rate, loss.reg, loss.reg_bias, working.n_factors, scratch, counter, *clocks, diverged, self._limit,
-                losses, drawn,
+                rate, loss.reg, loss.reg_bias, working.n_factors, scratch, counter, clocks[0], clocks[1],
+                diverged, self._limit, losses, drawn,
             )  # fmt: skip
 
         pairs = len(self.problem.positives.indices) * loss.n_negatives

@@ -10,9 +10,13 @@ import numpy as np
 from scipy import sparse
 
 from cymf._column_choice import AUTO, ColumnChoice, Columns, locate_columns
+from cymf._json_lines import JSON_SUFFIXES, read_json_lines
+from cymf._netflix import netflix_files, read_netflix
 from cymf._text_reader import read_text
 
 __all__ = ["read_file", "read_table"]
+
+_OF_MOVIELENS = ("ratings.csv", "ratings.dat", "u.data")  # in the folders of its archives
 
 
 def read_file(
@@ -32,13 +36,34 @@ def read_file(
     choice = ColumnChoice(user, item, rating, weight, timestamp)
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
+    if path.name.endswith(JSON_SUFFIXES):
+        return read_json_lines(path, choice)
+    if path.suffix == ".zip" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            member = _ratings_in(zipfile.Path(archive))
+            return read_text(member, choice, separator, header, skip_lines, encoding)
     if path.suffix in (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z"):
         raise ValueError(f"{path} is compressed: unpack it first")
     if path.suffix == ".npz":
         return _read_npz(path, choice)
     if path.suffix in (".parquet", ".pq"):
         return _read_parquet(path, choice)
-    return read_text(path, choice, separator, header, skip_lines, encoding)
+    if files := netflix_files(path):
+        return read_netflix(files, choice)
+    text = _ratings_in(path) if path.is_dir() else path
+    return read_text(text, choice, separator, header, skip_lines, encoding)
+
+
+def _ratings_in(folder: Any) -> Any:
+    """The file of ratings in a folder of MovieLens, unpacked or within its archive."""
+    for inner in (folder, *(entry for entry in folder.iterdir() if entry.is_dir())):
+        for name in _OF_MOVIELENS:
+            if (inner / name).is_file():
+                return inner / name
+    raise ValueError(
+        f"{folder} holds none of {', '.join(_OF_MOVIELENS)} and no files of the Netflix prize: name the file of "
+        "ratings itself"
+    )
 
 
 def read_table(

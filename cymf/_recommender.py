@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from cymf._exploration import Explore, explored_items
 from cymf._fitted import Fitted
 from cymf._queries import (
     Axis,
@@ -50,6 +52,9 @@ class Recommender(Fitted):
         candidates: Any = None,
         filter: ArrayLike | None = None,
         unknown: Unknown = "fallback",
+        explore: Explore | None = None,
+        explore_scale: float = 1.0,
+        random_state: int | np.random.Generator | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the items with the highest predicted ratings for each user.
 
@@ -76,6 +81,14 @@ class Recommender(Fitted):
             What to do with users without training ratings: rank by the item biases, or by the items' numbers
             of training ratings in a model without biases; or raise. With ``"raise"``, unknown
             `candidates` and `filter` raise as well.
+        explore : {"thompson", "ucb"} or None, default None
+            Whether to try what the model is not sure about, for models that know their uncertainty (`ALS`,
+            `ImplicitALS`, `BayesianMF`): rank by scores drawn from their distribution, or by the prediction plus
+            `explore_scale` latent standard deviations; scores are then these. See ``docs/exploration.md``.
+        explore_scale : float, default 1
+            Times the standard deviation, of what is drawn or added.
+        random_state : int, Generator or None, default None
+            Seed of ``explore="thompson"``; None draws a fresh one at every call.
 
         Returns
         -------
@@ -111,7 +124,7 @@ class Recommender(Fitted):
         check_choice("unknown", unknown, ("fallback", "raise"))
         if seen is not None and not exclude_seen:
             raise ValueError("seen is given with exclude_seen=False; expected one or the other")
-        if seen is None and candidates is None and filter is None:
+        if seen is None and candidates is None and filter is None and explore is None:
             row = row_of(users, Axis.users(state), by)
             if row >= 0 and (state.ratings is not None or not exclude_seen):
                 found = best_items_of_one(state, row, n, exclude_seen)
@@ -124,17 +137,23 @@ class Recommender(Fitted):
         else:
             offset += np.where(rows >= 0, state.user_bias[rows], 0)
         own = own_candidates(state, candidates, users, by, unknown)
-        items, scores = best_items(
-            state,
-            state.user_factors,
-            rows,
-            offset,
-            n,
-            excluded=excluded,
-            allowed=allowed_items(state, None if own else candidates, filter, by, unknown),
-            candidates=own,
-            n_threads=self._query_threads(),
-        )
+        allowed = allowed_items(state, None if own else candidates, filter, by, unknown)
+        if explore is not None:
+            items, scores = explored_items(
+                self, state, rows, n, explore, explore_scale, random_state, excluded, allowed, own
+            )
+        else:
+            items, scores = best_items(
+                state,
+                state.user_factors,
+                rows,
+                offset,
+                n,
+                excluded=excluded,
+                allowed=allowed,
+                candidates=own,
+                n_threads=self._query_threads(),
+            )
         ids = ids_of(items, Axis.items(state), by)
         return (ids[0], scores[0]) if np.ndim(users) == 0 else (ids, scores)
 
@@ -262,8 +281,9 @@ class Recommender(Fitted):
         from cymf._recommendation_file import as_frame, recommendation_rows
 
         check_choice("backend", backend, ("pandas", "polars", "pyarrow"))
-        asked = self._asked(users, options)
-        items, scores = self.recommend(asked, n, **options)
+        model = copy(self)  # with the state of now, whoever trains the model meanwhile
+        asked = model._asked(users, options)
+        items, scores = model.recommend(asked, n, **options)
         return as_frame(recommendation_rows(asked, items, scores), backend)
 
     def recommend_all(
@@ -320,7 +340,8 @@ class Recommender(Fitted):
             raise ValueError(
                 f"path={str(path)!r} ends in {path.suffix!r}; expected .parquet or .csv"
             )
-        asked = self._asked(users, options)
+        model = copy(self)  # with the state of now, whoever trains the model meanwhile
+        asked = model._asked(users, options)
         height = max(1, _BLOCK_ANSWERS // n)
         n_written = 0
         with (
@@ -329,7 +350,7 @@ class Recommender(Fitted):
         ):
             for start in range(0, max(1, len(asked)), height):
                 block = asked[start : start + height]
-                items, scores = self.recommend(block, n, **options)
+                items, scores = model.recommend(block, n, **options)
                 file.write(block, items, scores)
                 n_written += int(np.count_nonzero(~np.isnan(scores)))
                 bar.update(len(block))

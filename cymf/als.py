@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from cymf._base import MatrixFactorization
+from cymf._als_growth import updated
 from cymf._errors import DivergenceError
 from cymf._estimator import FitSettings, fitting
 from cymf._explain import Explanation, explain_explicit
 from cymf._factors import Factors, aligned_zeros, predicted_change
+from cymf._fold_in import ExplicitModel
+from cymf._inputs import training_ratings
 from cymf._kernels import _als_lapack, kernels
+from cymf._nonnegative_rows import ObservedRows, Penalty, exact_descent
 from cymf._parallel import single_threaded_blas
 from cymf._problem import Problem, Side
 from cymf._queries import By
 from cymf._training import Iteration
-from cymf._validation import check_choice, check_integer, check_number
+from cymf._validation import check_choice, check_flag, check_integer, check_number
+
+if TYPE_CHECKING:
+    from cymf._row_posterior import RowPosterior
+    from cymf._state import FittedState
 
 __all__ = ["ALS"]
 
@@ -25,7 +32,7 @@ _MOST_FACTORS_SOLVED_EXACTLY = 64  # by solver="auto": docs/decisions/0007
 SOLVERS = ("auto", "cholesky", "lapack", "cg", "subspace")
 
 
-class ALS(MatrixFactorization):
+class ALS(ExplicitModel):
     r"""Matrix factorization by alternating least squares.
 
     Minimizes, over the observed cells Ω,
@@ -49,6 +56,9 @@ class ALS(MatrixFactorization):
         ν: 0 is the textbook's penalty, 1 scales it by the number of ratings (Zhou et al.).
     use_bias : bool, default True
         Whether the model has the biases μ + b_i + b_j; without them it is A ≈ W H.
+    nonnegative : bool, default False
+        Whether w_i ≥ 0 and h_j ≥ 0, so that factors add up and can be read one by one. Biases stay free. Rows are
+        solved by coordinate descent, with `solver` left at ``"auto"``; the users of the last iteration exactly.
     max_iter : int, default 15
         Most iterations.
     tol : float, default 1e-3
@@ -64,8 +74,8 @@ class ALS(MatrixFactorization):
         - ``"subspace"``: exactly over one block of factors after the other, from where the row is (iALS++).
         - ``"auto"``: Cholesky up to 64 factors, and where `reg` is 0, so that rows that leave freedom get their
           shortest solution; else conjugate gradients. In the measured curves (``bench/solver_curves.py``) three steps
-          bring the objective down by as much an iteration as exact solutions do. They cost the same at 32 factors and
-          half as much at 64, where exactness comes first; blocks were never quickest.
+          bring the objective down by as much an iteration as exact solutions do. They cost the same at 32 factors,
+          half as much at 64, where exactness comes first, and a sixth at 256; blocks were never quickest.
     cg_steps : int, default 3
         Steps a row and half-sweep of ``solver="cg"``.
     block_size : int, default 32
@@ -112,6 +122,7 @@ class ALS(MatrixFactorization):
         reg_bias: float | None = None,
         reg_exponent: float = 0.5,
         use_bias: bool = True,
+        nonnegative: bool = False,
         max_iter: int = 15,
         tol: float = 1e-3,
         tol_abs: float = 0.0,
@@ -132,6 +143,7 @@ class ALS(MatrixFactorization):
         self.reg_bias = reg_bias
         self.reg_exponent = reg_exponent
         self.use_bias = use_bias
+        self.nonnegative = nonnegative
         self.max_iter = max_iter
         self.tol = tol
         self.tol_abs = tol_abs
@@ -173,7 +185,7 @@ class ALS(MatrixFactorization):
             Called with an `Iteration` after every iteration; a true result stops training.
         init : fitted model, or (user_factors, item_factors), optional
             Where to start from. A model's rows are found by id. The first solve is that of the items, from the users'
-            factors and biases.
+            factors and biases. With `nonnegative`, their absolute values are taken.
 
         Returns
         -------
@@ -190,6 +202,12 @@ class ALS(MatrixFactorization):
         tol = check_number("tol", self.tol)
         tol_abs = check_number("tol_abs", self.tol_abs)
         solver = check_choice("solver", self.solver, SOLVERS)
+        nonnegative = check_flag("nonnegative", self.nonnegative)
+        if nonnegative and solver != "auto":
+            raise ValueError(
+                f"solver={solver!r} does not keep factors from becoming negative; "
+                "expected solver='auto' with nonnegative=True"
+            )
         cg_steps = check_integer("cg_steps", self.cg_steps, 1)
         block_size = check_integer("block_size", self.block_size, 1)
         with (
@@ -200,7 +218,13 @@ class ALS(MatrixFactorization):
             if solver == "auto":
                 exact = settings.n_factors <= _MOST_FACTORS_SOLVED_EXACTLY or settings.reg == 0
                 solver = "cholesky" if exact else "cg"
-            rows = RowSolver(problem, solver, cg_steps, block_size)
+            rows: RowSolver | ObservedRows
+            if nonnegative:
+                np.abs(factors.user, out=factors.user)
+                np.abs(factors.item, out=factors.item)
+                rows = ObservedRows(problem, Penalty(settings.reg), Penalty(settings.reg))
+            else:
+                rows = RowSolver(problem, solver, cg_steps, block_size)
             before = factors.copy() if tol or tol_abs else None
 
             def step(iteration: int) -> bool:
@@ -214,7 +238,51 @@ class ALS(MatrixFactorization):
                 return change <= max(tol * size, tol_abs)
 
             loop.run(step, lambda: settings.measure(problem, factors), factors)
+            if isinstance(rows, ObservedRows):
+                rows.solve_users(factors, exact_descent(problem.dtype))
             self._publish(settings.state(problem, factors, loop))
+        return self
+
+    def partial_fit(
+        self, X: Any, y: Any = None, *, sample_weight: Any = None, n_iter: int = 1
+    ) -> Self:
+        """Take in new ratings, of known and of new users and items, by solving the rows that they touch.
+
+        The users in the new ratings are solved exactly from all their ratings, old and new; then, `n_iter` times, the
+        items in them and the users again. Users and items that are both new have first been solved in turn, as nothing
+        is known of either. All other rows stay as they are, and so do μ, ``history_`` and ``n_iter_``, which tell how
+        training over all ratings went. An unfitted model is fitted to the ratings.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            New ratings, as in `fit`. A cell that was rated before takes its new value.
+        n_iter : int, default 1
+            How often items and users are solved in turn.
+
+        Returns
+        -------
+        self
+            Its state is replaced at once; who reads it meanwhile in another thread sees the old one. Calls that change
+            a model must come one after the other.
+
+        Raises
+        ------
+        ValueError, TypeError, DivergenceError
+            As in `fit`, and if the model keeps no ratings, of which exact solutions are made. The model is then what it
+            was.
+
+        Notes
+        -----
+        Every solution lowers the objective, but rows that the new ratings do not touch wait for the next `fit`, which
+        ``fit(ratings, init=model)`` shortens. ``bench/updates.py`` measures what that costs: see docs/daily-updates.md.
+        """
+        n_iter = check_integer("n_iter", n_iter, 1)
+        old = self._state
+        if old is None:
+            return self.fit(X, y, sample_weight=sample_weight)
+        ratings = training_ratings(X, y, sample_weight)
+        self._publish(updated(self, old, FitSettings.of(self), ratings, n_iter))
         return self
 
     def explain(self, user: Any, item: Any, *, by: By = "id") -> Explanation:
@@ -246,6 +314,11 @@ class ALS(MatrixFactorization):
             If `fit` has not been called.
         """
         return explain_explicit(self._fitted(), self, user, item, by)
+
+    def _posterior(self, state: FittedState) -> RowPosterior:
+        from cymf._row_posterior import RowPosterior
+
+        return RowPosterior.of_explicit(state, self)
 
 
 class RowSolver:
@@ -329,7 +402,7 @@ class RowSolver:
 def _mean_squares(factors: np.ndarray, side: Side) -> np.ndarray:
     """Return the mean square of each factor over a side's rated rows, a row counted once a rating."""
     total = np.zeros(factors.shape[1])
-    for start in range(0, len(factors), 65536):
-        block = slice(start, start + 65536)
+    for start in range(0, len(factors), 4096):
+        block = slice(start, start + 4096)
         total += side.counts[block].astype(np.float64) @ np.square(factors[block], dtype=np.float64)
     return (total / len(side.indices)).astype(factors.dtype)

@@ -246,6 +246,17 @@ def _check_recommend(arguments: argparse.Namespace, command: argparse.ArgumentPa
         command.error(f"--output must end in {' or '.join(SUFFIXES)}, got {arguments.output}")
 
 
+def _add_convert(command: argparse.ArgumentParser, model: str) -> None:
+    from cymf._cli_commands import run_convert
+
+    command.add_argument("ratings", type=Path, metavar="RATINGS", help="file of ratings")
+    command.add_argument(
+        "output", type=Path, metavar="OUTPUT", help="the new file: .csv, .tsv, .parquet or .npz"
+    )
+    add_file_flags(command)
+    command.set_defaults(run=run_convert)
+
+
 def _add_info(command: argparse.ArgumentParser, model: str) -> None:
     from cymf._cli_info import run_info
 
@@ -291,6 +302,7 @@ _COMMANDS = {
     "fit": ("train a model on a file of ratings", _add_fit),
     "evaluate": ("measure the error of a model, or cross-validate", _add_evaluate),
     "recommend": ("list the best items of users", _add_recommend),
+    "convert": ("write a file of ratings in another format", _add_convert),
     "info": ("show versions, instruction sets, BLAS and threads", _add_info),
     "demo": ("train the three solvers on films and show what comes out", _add_demo),
 }

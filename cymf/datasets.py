@@ -1,7 +1,7 @@
-"""Ratings to try things on: generated ones with a known truth, and MovieLens.
+"""Ratings to try things on: generated ones with a known truth, MovieLens, and Last.fm.
 
 `make_ratings` draws from the very model that cymf fits, so that the best possible error is known
-before anything is trained. `load_movielens` reads the two small MovieLens sets from a folder, or
+before anything is trained. `load_movielens` reads MovieLens sets from a folder, `load_lastfm` listening counts, or
 fetches them when it is asked to.
 """
 
@@ -14,10 +14,18 @@ from numbers import Integral
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cymf._lastfm import LastFM, load_lastfm
 from cymf._movielens import MovieLens, load_movielens
 from cymf.ratings import Ratings
 
-__all__ = ["GeneratedRatings", "MovieLens", "load_movielens", "make_ratings"]
+__all__ = [
+    "GeneratedRatings",
+    "LastFM",
+    "MovieLens",
+    "load_lastfm",
+    "load_movielens",
+    "make_ratings",
+]
 
 _CELLS_PER_CHUNK = 1 << 20  # bounds the temporary arrays of a chunk to some tens of megabytes
 _REJECTION_ROUNDS = 8

@@ -3,7 +3,7 @@
 Splits: `random_split`, `leave_k_out`, `leave_latest_out`, `temporal_split`, `cold_user_split`, `kfold`. Errors of
 predicted ratings: `rmse`, `mae`. Rankings against all items: `evaluate_ranking`, with `compare` for two models; against
 sampled items: `evaluate_sampled`, `sample_negatives`. Over folds: `cross_validate`; over parameters: `GridSearch`,
-`RandomSearch`.
+`RandomSearch`. Policies that explore, from a log of random recommendations: `replay`.
 
 Examples
 --------
@@ -21,6 +21,7 @@ from cymf._model_search import GridSearch, RandomSearch
 from cymf._ranking_evaluation import Recommender, evaluate_ranking
 from cymf._ranking_report import Comparison, RankingReport, compare
 from cymf._rating_errors import mae, rmse
+from cymf._replay import ReplayReport, replay
 from cymf._sampled_evaluation import evaluate_sampled, sample_negatives
 from cymf._splits import (
     cold_user_split,
@@ -37,6 +38,7 @@ __all__ = [
     "RandomSearch",
     "RankingReport",
     "Recommender",
+    "ReplayReport",
     "cold_user_split",
     "compare",
     "cross_validate",
@@ -47,6 +49,7 @@ __all__ = [
     "leave_latest_out",
     "mae",
     "random_split",
+    "replay",
     "rmse",
     "sample_negatives",
     "temporal_split",

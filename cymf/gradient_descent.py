@@ -7,8 +7,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from cymf._base import MatrixFactorization
 from cymf._estimator import FitSettings, fitting
+from cymf._fold_in import ExplicitModel
 from cymf._parallel import single_threaded_blas
 from cymf._steps import RULES, Descent
 from cymf._training import Iteration
@@ -17,7 +17,7 @@ from cymf._validation import check_choice, check_number
 __all__ = ["GradientDescent"]
 
 
-class GradientDescent(MatrixFactorization):
+class GradientDescent(ExplicitModel):
     r"""Matrix factorization by gradient descent on all ratings at once.
 
     Minimizes the same objective as `ALS`. With the residuals E = R̂ − R on the observed cells, the gradient of

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from cymf._base import MatrixFactorization
 from cymf._explain import Explanation, explain_implicit
+from cymf._fold_in import as_rows_of_users
 from cymf._growth import grow
 from cymf._implicit_fold_in import FoldIn, view_of
 from cymf._implicit_growth import solve_chosen, take_over
@@ -21,6 +22,10 @@ from cymf._parallel import Workers, single_threaded_blas
 from cymf._queries import By
 from cymf._training import Iteration
 from cymf._validation import check_integer, check_threads
+
+if TYPE_CHECKING:
+    from cymf._row_posterior import RowPosterior
+    from cymf._state import FittedState
 
 __all__ = ["ImplicitALS"]
 
@@ -399,6 +404,27 @@ class ImplicitALS(MatrixFactorization):
         """
         return self._fold_in("item", ratings, strengths, by, return_bias)
 
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the factors of users by their ratings, as scikit-learn's transformers do: `user_factors_for` of `X`.
+
+        Parameters
+        ----------
+        X : Ratings, sparse matrix, dense array with NaN, or table
+            Strengths of what users, known or new, took of the model's items.
+
+        Returns
+        -------
+        ndarray of shape (n_users, n_factors)
+            In the order of the rows of `X`, without biases, which `user_factors_for` returns on request.
+
+        Raises
+        ------
+        ValueError, TypeError, NotFittedError
+            As `user_factors_for`.
+        """
+        factors: np.ndarray = self.user_factors_for(as_rows_of_users(X))
+        return factors
+
     def explain(self, user: Any, item: Any, *, by: By = "id") -> Explanation:
         """Return which of a user's ratings made the prediction for an item.
 
@@ -428,6 +454,11 @@ class ImplicitALS(MatrixFactorization):
             If `fit` has not been called.
         """
         return explain_implicit(self._fitted(), self, user, item, by)
+
+    def _posterior(self, state: FittedState) -> RowPosterior:
+        from cymf._row_posterior import RowPosterior
+
+        return RowPosterior.of_implicit(state, self)
 
     def _fold_in(self, which: str, ratings: Any, strengths: Any, by: By, return_bias: bool) -> Any:
         state = self._fitted()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -234,15 +235,18 @@ class Ratings:
         encoding: str = "utf-8",
         duplicates: Duplicates = "raise",
     ) -> Ratings:
-        """Ratings from a file: delimited text, ``.npz`` or Parquet.
+        """Ratings from a file: delimited text, ``.npz``, Parquet or JSON, or from a folder of MovieLens or Netflix.
 
         Parameters
         ----------
         path : str or Path
             ``.npz``: a matrix written by `scipy.sparse.save_npz`, or plain arrays ``user``,
-            ``item``, ``rating`` and perhaps ``weight`` and ``timestamp``. ``.parquet``: a table,
-            which needs pyarrow. Everything else is text with one rating a line, such as CSV, TSV,
-            and MovieLens' ``u.data``, ``ratings.csv`` and ``ratings.dat``.
+            ``item``, ``rating`` and perhaps ``weight`` and ``timestamp``. ``.parquet``: a table;
+            ``.json``, ``.jsonl``, ``.ndjson``, also with ``.gz``: an object a line, such as Amazon's
+            and Yelp's reviews; these need pyarrow. A folder, or ``.zip``, of MovieLens: its
+            ratings. A file of the Netflix prize, or the folder that holds them. Everything else is
+            text with one rating a line, such as CSV, TSV, and MovieLens' ``u.data``, ``ratings.csv`` and
+            ``ratings.dat``.
         user, item, rating : str or int, default="auto"
             Columns, by name or by position from 0. "auto": in text without header line the first
             three; otherwise the columns so named, or by a common variant such as ``userId``.
@@ -277,7 +281,7 @@ class Ratings:
             If a line of text is malformed (the message names file and line) or the file is
             damaged; also as in `from_triplets`.
         ImportError
-            If the file is Parquet and pyarrow is not installed.
+            If the file is Parquet or JSON and pyarrow is not installed.
 
         Examples
         --------
@@ -471,6 +475,46 @@ class Ratings:
         matrix = scipy_rows(own.indptr, own.indices, own.values, own.shape)
         matrix.has_canonical_format = True
         return matrix
+
+    def to_file(self, path: str | os.PathLike[str]) -> None:
+        """Write the ratings to a file that `from_file` reads.
+
+        Parameters
+        ----------
+        path : str or path-like
+            ``.csv`` or ``.tsv``, ``.parquet`` (needs pyarrow), or ``.npz``. It appears, or replaces
+            what was there, when it is complete.
+
+        Raises
+        ------
+        ValueError
+            If the suffix is another.
+        ImportError
+            If pyarrow is needed and not installed.
+        OSError
+            If the file cannot be written.
+
+        Notes
+        -----
+        The columns are user, item, rating, and weight and timestamp where there are any, in storage order.
+        Text and Parquet are written in pieces. Users and items without ratings are not written.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib
+        >>> from cymf.ratings import Ratings
+        >>> ratings = Ratings.from_triplets(["ann", "bob"], ["tea", "rum"], [5.0, 2.5])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "ratings.csv")
+        ...     ratings.to_file(path)
+        ...     print(path.read_text(), end="")
+        user,item,rating
+        ann,tea,5.0
+        bob,rum,2.5
+        """
+        from cymf._ratings_file import write_ratings
+
+        write_ratings(self, path)
 
     def to_triplets(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """User ids, item ids and values of all ratings, each of shape (nnz,), in storage order."""

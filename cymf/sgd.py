@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from cymf._base import MatrixFactorization
 from cymf._epochs import Epochs, LearningRate
 from cymf._estimator import FitSettings, fitting
+from cymf._fold_in import ExplicitModel
 from cymf._growth import grow
 from cymf._inputs import training_ratings
 from cymf._training import Iteration, TrainingLoop
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["SGD"]
 
 
-class SGD(MatrixFactorization):
+class SGD(ExplicitModel):
     r"""Matrix factorization by stochastic gradient descent, one rating at a time.
 
     Minimizes the same objective as `ALS`. For each observed rating, with the error
@@ -209,8 +209,9 @@ class SGD(MatrixFactorization):
         """Go on training with new ratings, of known and of new users and items.
 
         Only the given ratings are visited. The factors grow by the rows of users and items that are new; these start
-        at random. μ stays what it was, and the penalty's n counts old and new ratings together. An unfitted model is
-        fitted to the ratings.
+        at random. μ stays what it was, and the penalty's n counts old and new ratings together; a model that keeps no
+        ratings cannot tell a cell that is rated again from a new one, and counts it again. An unfitted model is fitted
+        to the ratings.
 
         Parameters
         ----------

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # there are as many workers as processors already
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import cymf
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
@@ -23,6 +26,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         pytest.exit(
             f"cymf was imported from the source folder {package}, not from an installation", 3
         )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slowest first, so that several workers end together."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_report_header() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zipfile
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cymf import _movielens, datasets
-from cymf.datasets import load_movielens, make_ratings
+from cymf import _downloads, _lastfm, _movielens, datasets
+from cymf.datasets import load_lastfm, load_movielens, make_ratings
 
 
 @settings(max_examples=60, deadline=None)
@@ -218,9 +219,73 @@ def test_small_1m_folder(tmp_path):
     assert data.genres == {10: ("Drama", "War")}
 
 
+def test_small_10m_folder(tmp_path):
+    folder = tmp_path / "ml-10M100K"
+    folder.mkdir()
+    (folder / "ratings.dat").write_text("1::10::4.5::978300760\n2::20::3::978300761\n")
+    (folder / "movies.dat").write_text("10::Café (1971)::Drama|War\n", "utf-8")
+    data = load_movielens("10m", data_home=tmp_path)
+    assert (data.name, data.ratings.nnz, data.ratings.values[0]) == ("MovieLens 10M", 2, 4.5)
+    assert data.titles == {10: "Café (1971)"}
+
+
+@pytest.mark.parametrize("name", ["20m", "25m", "32m"])
+def test_small_csv_folder(tmp_path, name):
+    folder = tmp_path / f"ml-{name}"
+    folder.mkdir()
+    (folder / "ratings.csv").write_text(
+        "userId,movieId,rating,timestamp\n1,10,0.5,978300760\n2,10,5.0,9\n"
+    )
+    films = 'movieId,title,genres\n10,"Café, The (1971)",Drama|War\n11,Second (1972),(no genres listed)\n'
+    (folder / "movies.csv").write_text(films, "utf-8")
+    data = load_movielens(name, data_home=tmp_path)
+    assert data.ratings.nnz == 2
+    assert data.ratings.has_timestamps
+    assert data.titles[10] == "Café, The (1971)"
+    assert data.genres == {10: ("Drama", "War"), 11: ()}
+
+
+def test_lastfm(data_dir):
+    data = load_lastfm(data_home=data_dir)
+    assert (data.ratings.shape, data.ratings.nnz) == ((1892, 17632), 92_834)
+    assert (len(data.artists), len(data.tags)) == (17_632, 11_946)
+    assert data.artists[2] == "Diary of Dreams"
+    assert (data.friends.shape, data.taggings.shape) == ((25_434, 2), (186_479, 3))
+
+
+def test_small_lastfm_archive(tmp_path, monkeypatch):
+    pooch = pytest.importorskip("pooch", reason="downloads need pooch")
+    archive = tmp_path / "made.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("user_artists.dat", "userID\tartistID\tweight\n2\t51\t13883\n3\t51\t228\n")
+        file.writestr(
+            "artists.dat", 'id\tname\turl\tpictureURL\n51\tDuran "D" Duran\thttp://x\thttp://y\n'
+        )
+        file.writestr("tags.dat", "tagID\ttagValue\n1\tcaf\xe9\n".encode("latin-1"))
+        file.writestr("user_friends.dat", "userID\tfriendID\n2\t3\n3\t2\n")
+        file.writestr(
+            "user_taggedartists.dat",
+            "userID\tartistID\ttagID\tday\tmonth\tyear\n2\t51\t1\t1\t4\t2009\n",
+        )
+
+    def copy(self, url, output_file, *_):
+        Path(output_file).write_bytes(archive.read_bytes())
+
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", copy)
+    published = dataclasses.replace(_lastfm._ARCHIVE, checksum=pooch.file_hash(str(archive)))
+    monkeypatch.setattr(_lastfm, "_ARCHIVE", published)
+    with pytest.raises(FileNotFoundError, match=r"hetrec2011-lastfm-2k/ unpacked from"):
+        load_lastfm(data_home=tmp_path / "home")
+    data = load_lastfm(data_home=tmp_path / "home", download=True)
+    assert data.source == tmp_path / "home" / "hetrec2011-lastfm-2k"
+    assert data.ratings.values.tolist() == [13883, 228]
+    assert (data.artists, data.tags) == ({51: 'Duran "D" Duran'}, {1: "café"})
+    assert (data.friends.tolist(), data.taggings.tolist()) == ([[2, 3], [3, 2]], [[2, 51, 1]])
+
+
 def test_named_folder_before_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("CYMF_DATA", str(tmp_path / "named"))
-    monkeypatch.setattr(_movielens, "_cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(_downloads, "_cache_folder", lambda: tmp_path / "cache")
     write_small_100k(tmp_path / "cache" / "ml-100k")
     assert load_movielens("100k").source == tmp_path / "cache" / "ml-100k"
     write_small_100k(tmp_path / "named" / "ml-100k")
@@ -230,11 +295,11 @@ def test_named_folder_before_cache(tmp_path, monkeypatch):
 def test_missing_movielens_says_where_it_looked(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"ml-100k/ unpacked from https://files\.grouplens"):
         load_movielens("100k", data_home=tmp_path)
-    with pytest.raises(ValueError, match='"100k" or "1m", got \'20m\''):
-        load_movielens("20m")
+    with pytest.raises(ValueError, match=r'one of "100k", "1m", "10m", .* got \'20\''):
+        load_movielens("20")
 
 
-def test_download_unpacks_and_checks(tmp_path, monkeypatch):
+def test_download_unpacks_and_checks(tmp_path, monkeypatch, caplog):
     pooch = pytest.importorskip("pooch", reason="downloads need pooch")
     write_small_100k(tmp_path / "made" / "ml-100k")
     archive = tmp_path / "ml-100k.zip"
@@ -250,10 +315,14 @@ def test_download_unpacks_and_checks(tmp_path, monkeypatch):
     home = tmp_path / "home"
     with pytest.raises(ValueError, match="hash"):  # not the archive GroupLens published
         load_movielens("100k", data_home=home, download=True)
-    monkeypatch.setitem(_movielens._SHA256, "ml-100k", pooch.file_hash(str(archive)))
-    data = load_movielens("100k", data_home=home, download=True)
-    assert data.ratings.nnz == 3
-    assert data.source == home / "ml-100k"
+    monkeypatch.setitem(_movielens._CHECKSUMS, "ml-100k", pooch.file_hash(str(archive)))
+    with caplog.at_level("WARNING", "cymf"):
+        data = load_movielens("100k", data_home=home, download=True)
+        assert data.ratings.nnz == 3
+        assert data.source == home / "ml-100k"
+        load_movielens("100k", data_home=home, download=True)  # is there now
+    assert [record.message.split(":")[0] for record in caplog.records] == ["MovieLens 100k"]
+    assert "research" in caplog.records[0].message
 
 
 def test_download_without_pooch(tmp_path, monkeypatch):

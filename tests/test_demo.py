@@ -16,7 +16,7 @@ from cymf._demo_catalogue import make_catalogue
 @pytest.fixture
 def no_movielens(tmp_path, monkeypatch):
     monkeypatch.setenv("CYMF_DATA", str(tmp_path / "nowhere"))
-    monkeypatch.setattr("cymf._movielens._cache_folder", lambda: tmp_path / "nothing")
+    monkeypatch.setattr("cymf._downloads._cache_folder", lambda: tmp_path / "nothing")
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,11 @@ import subprocess
 import sys
 import textwrap
 
-import cymf.kernels
 import numpy as np
 import pytest
 import reference
+
+import cymf.kernels
 
 USER_MODULE = """
     # cython: language_level=3, boundscheck=False

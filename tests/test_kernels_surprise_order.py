@@ -109,3 +109,11 @@ def test_nmf_sums_have_the_same_digits(problem, biased):
     kernels.nmf_sums(*runs, p, q, own_bu, own_bi, MEAN, biased, RATES[:2], REGS[:2], *own)
     for expected, array in zip((*sums, bu, bi), (*own, own_bu, own_bi), strict=True):
         np.testing.assert_array_equal(array, expected)
+
+
+def test_pairs_are_unpacked_in_order():
+    rows = [[(3, 4.5), (0, 1)], [], [(2, 2.25)]]
+    items, values = np.zeros(3, np.int32), np.zeros(3)
+    kernels.unpack_pairs(rows, items, values)
+    np.testing.assert_array_equal(items, [3, 0, 2])
+    np.testing.assert_array_equal(values, [4.5, 1, 2.25])

@@ -20,10 +20,12 @@ def test_a_limit_that_could_not_be_set_is_not_taken_for_set(monkeypatch):
         patch.setattr(threadpoolctl, "ThreadpoolController", fail)
         with pytest.raises(OSError, match="no libraries"), _parallel.single_threaded_blas():
             pass
-    before = threads_of_blas()
-    with _parallel.single_threaded_blas():
-        assert set(threads_of_blas()) == {1}
-    assert threads_of_blas() == before
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        before = threads_of_blas()
+        assert set(before) == {2}
+        with _parallel.single_threaded_blas():
+            assert set(threads_of_blas()) == {1}
+        assert threads_of_blas() == before
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")

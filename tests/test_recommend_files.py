@@ -8,9 +8,6 @@ import tracemalloc
 
 import numpy as np
 import pandas as pd
-import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from made_up_models import made_up
 
@@ -30,14 +27,12 @@ def expected_rows(model, users, n, **options):
 @pytest.mark.parametrize("ids", [None, "int", "str"])
 @pytest.mark.parametrize("backend", ["pandas", "polars", "pyarrow"])
 def test_table(ids, backend):
+    library = pytest.importorskip(backend)
     model, _ = made_up(ids=ids)
     known = np.flatnonzero(model._state.user_counts)
     users = known if ids is None else model._state.user_ids.ids[known]
     table = model.recommend_table(n=6, backend=backend)
-    assert (
-        type(table)
-        is {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.Table}[backend]
-    )
+    assert type(table) is getattr(library, "Table" if backend == "pyarrow" else "DataFrame")
     frame = table if backend == "pandas" else table.to_pandas()
     assert list(frame.columns) == ["user", "rank", "item", "score"]
     assert list(frame.itertuples(index=False, name=None)) == expected_rows(model, users, 6)
@@ -49,6 +44,7 @@ def test_table(ids, backend):
 
 @pytest.mark.parametrize("backend", ["pandas", "polars", "pyarrow"])
 def test_empty_table(backend):
+    pytest.importorskip(backend)
     model, _ = made_up(ids="str")
     assert len(model.recommend_table([], backend=backend)) == 0
 
@@ -64,6 +60,8 @@ def test_table_refuses():
 @pytest.mark.parametrize("ids", [None, "str"])
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_file(tmp_path, monkeypatch, ids, suffix):
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow")
     monkeypatch.setattr(_recommender, "_BLOCK_ANSWERS", 8)  # two users a block
     model, _ = made_up(ids=ids)
     path = tmp_path / f"all.{suffix}"
@@ -75,6 +73,7 @@ def test_file(tmp_path, monkeypatch, ids, suffix):
 
 
 def test_file_of_nobody(tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     model, _ = made_up(ids="str")
     assert model.recommend_all(tmp_path / "none.parquet", users=[]) == 0
     table = pq.read_table(tmp_path / "none.parquet")
@@ -83,6 +82,7 @@ def test_file_of_nobody(tmp_path):
 
 
 def test_nothing_half_written(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
     monkeypatch.setattr(_recommender, "_BLOCK_ANSWERS", 1)
     model, _ = made_up()
     path = tmp_path / "all.parquet"
@@ -117,6 +117,7 @@ def test_progress_bar(tmp_path, capsys):
 
 
 def test_memory_stays_at_a_block(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
     monkeypatch.setattr(_recommender, "_BLOCK_ANSWERS", 1000)
     model, _ = made_up(8000, 50)
     model.recommend_all(tmp_path / "warm.parquet", users=[1])

@@ -1,1 +1,3 @@
+# Made from the source by .ci/stubs
+
 def cpu_level() -> int: ...

@@ -15,6 +15,22 @@ from libc.math cimport sqrt
 from libc.stdint cimport int32_t, int64_t
 
 
+def unpack_pairs(
+    list rows,                      # IN  (n_runs,) lists of pairs (item, value): Surprise's trainset.ur
+    int32_t[::1] indices,           # OUT (nnz,)
+    double[::1] values,             # OUT (nnz,)
+):
+    """Write lists of pairs into arrays, one list after the other; the one kernel that needs the interpreter."""
+    cdef Py_ssize_t s = 0
+    cdef list row
+    cdef tuple pair
+    for row in rows:
+        for pair in row:
+            indices[s] = pair[0]
+            values[s] = pair[1]
+            s += 1
+
+
 def svd_epoch(
     const int32_t[::1] users,       # IN  (n_runs,) users in Surprise's order
     const int64_t[::1] indptr,      # IN  (n_runs + 1,) their ratings
@@ -68,7 +84,7 @@ def svdpp_epoch(
 ):
     """One epoch of SVD++, every y_j of the user updated after each of its ratings."""
     cdef Py_ssize_t n_factors = p.shape[1], run, u, i, j, f, s, t
-    cdef double error, dot, pf, qf, root, step
+    cdef double error, dot, pf, qf, root
     with nogil:
         for run in range(users.shape[0]):
             u = users[run]

@@ -4,28 +4,16 @@
 # own item stripe. So a block touches the rows of its two stripes and no others, blocks that share no stripe commute
 # exactly, and the result is the same bits for any number of workers. Items are dealt anew every epoch, all partitions
 # alike, so that over the epochs every item meets every other equally often; within an epoch a positive is compared with
-# the items of one stripe. Random numbers are SplitMix64 (Steele, Lea and Flood 2014) from a key of seed, epoch and block.
+# the items of one stripe. Random numbers come from streams of seed, epoch and block.
 
 from libc.math cimport exp, log, sqrt
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 
 cdef enum:
     MOST_REJECTIONS = 64    # draws that hit a positive before a user is taken to have all of the stripe
 
 
-cdef inline uint64_t mixed(uint64_t z) noexcept nogil:
-    z = (z ^ (z >> 30)) * <uint64_t>0xbf58476d1ce4e5b9
-    z = (z ^ (z >> 27)) * <uint64_t>0x94d049bb133111eb
-    return z ^ (z >> 31)
-
-
-cdef inline uint64_t stream_of(uint64_t seed, uint64_t epoch, uint64_t block) noexcept nogil:
-    return mixed(mixed(mixed(seed) + epoch) + block)
-
-
-cdef inline uint64_t draw64(uint64_t* stream) noexcept nogil:
-    stream[0] += <uint64_t>0x9e3779b97f4a7c15
-    return mixed(stream[0])
+include "random_streams.pxi"
 
 
 cdef inline Py_ssize_t draw_below(uint64_t* stream, Py_ssize_t n) noexcept nogil:

@@ -12,16 +12,17 @@ predict the mean.
 
 from __future__ import annotations
 
+import gc
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from itertools import chain
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from cymf._errors import ConvergenceWarning, DivergenceError
-from cymf._kernels import _surprise_order
+from cymf._kernels import _surprise_order, kernels
 from cymf.ratings import Ratings
 from cymf.sgd import SGD
 
@@ -47,11 +48,11 @@ class _Runs(NamedTuple):
     def of(cls, trainset: Any) -> _Runs:
         rows = list(trainset.ur.values())
         indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-        pairs = np.fromiter(
-            chain.from_iterable(chain.from_iterable(rows)), np.float64, 2 * int(indptr[-1])
-        )
-        users = np.fromiter(trainset.ur, np.int32, len(rows))
-        return cls(users, indptr, pairs[::2].astype(np.int32), pairs[1::2].copy())
+        items, values = np.empty(indptr[-1], np.int32), np.empty(indptr[-1])
+        _surprise_order.unpack_pairs(rows, items, values)
+        if getattr(trainset, "_global_mean", 0.0) is None:
+            trainset._global_mean = np.mean(values)  # what global_mean would make a list for
+        return cls(np.fromiter(trainset.ur, np.int32, len(rows)), indptr, items, values)
 
 
 class _Factorization(AlgoBase, ABC):  # type: ignore[misc]
@@ -120,36 +121,34 @@ class _Factorization(AlgoBase, ABC):  # type: ignore[misc]
         raw_users, raw_items, truth = zip(*testset, strict=True)
         users = _inner(raw_users, trainset._raw2inner_id_users)
         items = _inner(raw_items, trainset._raw2inner_id_items)
-        both = (users >= 0) & (items >= 0)
-        estimates = np.full(len(users), trainset.global_mean if self.biased else 0.0)
-        if self.biased:
-            estimates += np.where(users >= 0, self.bu[users], 0)
-            estimates += np.where(items >= 0, self.bi[items], 0)
-        estimates[both] += np.einsum(
-            "sf,sf->s", self._user_vectors(users[both]), self.qi[items[both]]
+        asked, rows = np.unique(users, return_inverse=True)
+        if asked[0] < 0:  # unknown users, who stay -1
+            asked, rows = asked[1:], rows - 1
+        none = np.zeros(0)
+        user_bias, item_bias = (self.bu[asked], self.bi) if self.biased else (none, none)
+        mean = trainset.global_mean if self.biased else 0.0
+        estimates = np.empty(len(users))
+        kernels.predict_pairs(
+            rows, items, self._user_vectors(asked), self.qi, user_bias, item_bias, mean, estimates
         )
+        both = (users >= 0) & (items >= 0)
         impossible = ~both if not self.biased else np.zeros(len(both), bool)
         estimates[impossible] = self.default_prediction()
         estimates = np.clip(estimates, *trainset.rating_scale)
-        return [
-            Prediction(
-                user,
-                item,
-                rating,
-                estimate,
-                {"was_impossible": True, "reason": "User and item are unknown."}
-                if failed
-                else {"was_impossible": False},
-            )
-            for user, item, rating, estimate, failed in zip(
-                raw_users,
-                raw_items,
-                truth,
-                estimates.tolist(),
-                impossible.tolist(),
-                strict=True,
-            )
-        ]
+        possible = {"was_impossible": False}
+        failure = {"was_impossible": True, "reason": "User and item are unknown."}
+        with _without_collection():
+            return [
+                Prediction(user, item, rating, estimate, dict(failure if failed else possible))
+                for user, item, rating, estimate, failed in zip(
+                    raw_users,
+                    raw_items,
+                    truth,
+                    estimates.tolist(),
+                    impossible.tolist(),
+                    strict=True,
+                )
+            ]
 
     def _user_vectors(self, users: np.ndarray) -> np.ndarray:
         return np.asarray(self.pu[users])
@@ -364,7 +363,11 @@ class SVDpp(_Factorization):
         return self._whole[u]
 
     def _user_vectors(self, users: np.ndarray) -> np.ndarray:
-        return np.array([self._user_vector(u) for u in users.tolist()]).reshape(-1, self.n_factors)
+        vectors = self.pu[users]
+        for vector, u in zip(vectors, users.tolist(), strict=True):
+            rated = np.fromiter((j for j, _ in self.trainset.ur[u]), np.int64)
+            vector += self.yj[rated].sum(axis=0) / np.sqrt(len(rated))
+        return np.asarray(vectors)
 
 
 class NMF(_Factorization):
@@ -463,6 +466,18 @@ def _generator(random_state: Any) -> np.random.RandomState:
         f"random_state is a {type(random_state).__name__}; expected None, an integer or a "
         "numpy.random.RandomState"
     )
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Keep the garbage collector from visiting a trainset's millions of tuples while others are made."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _inner(raw: tuple[Any, ...], numbers: dict[Any, int]) -> np.ndarray:

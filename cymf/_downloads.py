@@ -1,0 +1,91 @@
+"""Folders that data sets are looked for in, and archives fetched into them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Archive", "data_folders", "fetch", "folders_of", "not_found"]
+
+_LOGGER = logging.getLogger("cymf")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A published archive.
+
+    Attributes
+    ----------
+    name : str
+        What messages call the data.
+    url : str
+        Where it is.
+    checksum : str
+        Kind and digits, such as ``"md5:0e33…"``.
+    folder : str
+        Folder that it unpacks to, or is unpacked to if it has none of its own.
+    has_folder : bool
+        Whether the archive itself holds the folder.
+    terms : str
+        Under which conditions it may be used: said when it is fetched.
+    """
+
+    name: str
+    url: str
+    checksum: str
+    folder: str
+    has_folder: bool
+    terms: str
+
+
+def data_folders() -> list[Path]:
+    """Folders to look for data sets in: that of CYMF_DATA if it is set, then the cache."""
+    named = os.environ.get("CYMF_DATA")
+    return ([Path(named)] if named else []) + [_cache_folder()]
+
+
+def folders_of(data_home: str | os.PathLike[str] | None) -> list[Path]:
+    """The one folder a user names, or those of `data_folders`."""
+    return [Path(data_home)] if data_home is not None else data_folders()
+
+
+def not_found(archive: Archive, folders: list[Path]) -> FileNotFoundError:
+    """The error for data that are in no folder and may not be fetched."""
+    looked = ", ".join(str(folder) for folder in folders)
+    return FileNotFoundError(
+        f"{archive.name} not found in {looked}: set CYMF_DATA to a folder that holds "
+        f"{archive.folder}/ unpacked from {archive.url}, or allow the download (download=True)"
+    )
+
+
+def fetch(archive: Archive, folder: Path) -> None:
+    """Fetch, check and unpack an archive; its terms go to the log ``cymf`` as a warning, once a download."""
+    try:
+        import pooch
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "downloading needs the package pooch: install it with `pip install pooch`, or unpack "
+            f"{archive.url} into {folder} by hand",
+            name="pooch",
+        ) from None
+    pooch.retrieve(
+        archive.url,
+        known_hash=archive.checksum,
+        fname=archive.url.rpartition("/")[2],
+        path=folder,
+        processor=pooch.Unzip(extract_dir="." if archive.has_folder else archive.folder),
+    )
+    _LOGGER.warning("%s: %s", archive.name, archive.terms)
+
+
+def _cache_folder() -> Path:
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA", "~/AppData/Local")
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "cymf"

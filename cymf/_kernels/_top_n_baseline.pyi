@@ -1,0 +1,87 @@
+# Made from the source by .ci/stubs
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+def list_metrics(
+    lists: NDArray[Any],
+    indptr: NDArray[Any],
+    items: NDArray[Any],
+    gains: NDArray[Any],
+    ideal: NDArray[Any],
+    discount: NDArray[Any],
+    information: NDArray[Any],
+    kinds: NDArray[Any],
+    cutoffs: NDArray[Any],
+    chunks: NDArray[Any],
+    counter: NDArray[Any],
+    values: NDArray[Any],
+    gain: NDArray[Any],
+) -> Any: ...
+def areas_under_curve(
+    users: NDArray[Any],
+    user_factors: NDArray[Any],
+    item_factors: NDArray[Any],
+    panels: NDArray[Any],
+    item_bias: NDArray[Any],
+    indptr: NDArray[Any],
+    items: NDArray[Any],
+    seen_rows: NDArray[Any],
+    seen_indptr: NDArray[Any],
+    seen: NDArray[Any],
+    chunks: NDArray[Any],
+    counter: NDArray[Any],
+    positive: NDArray[Any],
+    wins: NDArray[Any],
+    values: NDArray[Any],
+    scratch: NDArray[Any],
+) -> Any: ...
+def top_n_pack(
+    factors: NDArray[Any],
+    order: NDArray[Any],
+    panels: NDArray[Any],
+    starts: NDArray[Any],
+    scale: NDArray[Any],
+    errors: NDArray[Any],
+) -> Any: ...
+def top_n_search(
+    query_factors: NDArray[Any],
+    query_rows: NDArray[Any],
+    query_offset: NDArray[Any],
+    target_factors: NDArray[Any],
+    target_offset: NDArray[Any],
+    order: NDArray[Any],
+    panels: NDArray[Any],
+    starts: NDArray[Any],
+    scale: NDArray[Any],
+    panel_offset: NDArray[Any],
+    slack: NDArray[Any],
+    bound: NDArray[Any],
+    knot_distance: float,
+    excluded_rows: NDArray[Any],
+    excluded_indptr: NDArray[Any],
+    excluded_indices: NDArray[Any],
+    allowed: NDArray[Any],
+    targets: NDArray[Any],
+    scores: NDArray[Any],
+    counter: NDArray[Any],
+    scratch: NDArray[Any],
+) -> Any: ...
+def top_n_listed(
+    query_factors: NDArray[Any],
+    query_rows: NDArray[Any],
+    query_offset: NDArray[Any],
+    target_factors: NDArray[Any],
+    target_offset: NDArray[Any],
+    list_rows: NDArray[Any],
+    list_indptr: NDArray[Any],
+    list_indices: NDArray[Any],
+    excluded_rows: NDArray[Any],
+    excluded_indptr: NDArray[Any],
+    excluded_indices: NDArray[Any],
+    allowed: NDArray[Any],
+    targets: NDArray[Any],
+    scores: NDArray[Any],
+    counter: NDArray[Any],
+) -> Any: ...

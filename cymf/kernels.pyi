@@ -1,0 +1,3 @@
+# Made from the source by .ci/stubs
+
+def get_include() -> str: ...
