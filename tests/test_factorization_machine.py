@@ -312,6 +312,21 @@ def test_kept_draws_are_spread_evenly():
     np.testing.assert_allclose(model.predict(X), mean, rtol=1e-5, atol=1e-5)
 
 
+def test_chains_are_pooled_whatever_the_threads():
+    X, y, _ = planted(200)
+    fitted = [machine("mcmc", max_iter=20, n_chains=3, n_threads=n).fit(X, y) for n in (1, 4)]
+    np.testing.assert_array_equal(fitted[0].predict(X), fitted[1].predict(X))
+    samples = fitted[0]._fitted().samples
+    assert len(samples.constants) == 30
+    assert len(np.unique(samples.constants)) == 30
+    few = machine("mcmc", max_iter=20, n_chains=3, n_samples=6).fit(X, y)
+    assert len(few._fitted().samples.constants) == 6
+    watched = machine("mcmc", max_iter=20, n_chains=2, n_samples=None)
+    watched.fit(X[:100], y[:100], validation=(X[100:], y[100:]))
+    reached = np.sqrt(np.mean((watched.predict(X[100:]) - y[100:]) ** 2))
+    assert watched.history_["validation_rmse"][-1] == pytest.approx(reached, rel=1e-4)
+
+
 def _design(X):
     from cymf._design import plain_design
 
