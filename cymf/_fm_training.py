@@ -13,8 +13,6 @@ from cymf._batches import Batches, Steps, penalty_shares
 from cymf._descent_sweeps import Penalties, Sweeps
 from cymf._design import Design
 from cymf._errors import DivergenceError
-from cymf._fm_state import Samples
-from cymf._fm_gibbs import Hyperpriors
 from cymf._losses import (
     concordance,
     logistic_losses,
