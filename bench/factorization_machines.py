@@ -4,9 +4,10 @@
 
 FOLDER (default: the environment variable CYMF_DATA) holds ``ml-100k/``. Both libraries draw from the posterior (Gibbs
 sampling) with the same columns, groups of columns, blocks, number of factors, draws and burn-in, one thread each, and
-take turns; cymf does so once more with four chains of half as many draws. A sweep's seconds are (T(many) − T(few)) / (many − few) of processor time, medians of several turns. myFM
-gets an environment of its own (`environments.py`). ``--quick`` takes two folds and fewer draws. Writes
-factorization_machines.md, .json and .svg into the output folder (default: bench/results).
+take turns; cymf does so once more with four chains of half as many draws. A sweep's seconds are
+(T(many) − T(few)) / (many − few) of processor time, medians of several turns. myFM gets an environment of its own
+(`environments.py`). ``--quick`` takes two folds and fewer draws. Writes factorization_machines.md, .json and .svg into
+the output folder (default: bench/results).
 """
 
 from __future__ import annotations
