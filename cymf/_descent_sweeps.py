@@ -159,13 +159,14 @@ class Sweeps:
 
     def _update_constant(self, constant: Callable[[float, float], float]) -> None:
         machine = self._machine
-        weights = self.row_weights.astype(np.float64)
-        total = float(weights.sum()) if len(weights) else float(len(self.residuals))
-        summed = (
-            float(weights @ self.residuals)
-            if len(weights)
-            else float(self.residuals.sum(dtype=np.float64))
-        )
+        residuals = self.residuals.astype(
+            np.float64
+        )  # summed by NumPy: a BLAS would sum by its threads
+        if len(self.row_weights):
+            total = float(self.row_weights.sum(dtype=np.float64))
+            summed = float(np.sum(self.row_weights * residuals))
+        else:
+            total, summed = float(len(residuals)), float(residuals.sum())
         old = machine.constant[0]
         machine.constant[0] = constant(summed + float(old) * total, total)
         self.residuals -= machine.constant[0] - old

@@ -21,34 +21,17 @@
 # machines" (SIGIR); Freudenthaler, Schmidt-Thieme and Rendle 2011, "Bayesian factorization machines"; Rendle 2013,
 # "Scaling factorization machines to relational data" (VLDB), for sums over shared rows.
 
-cdef extern from "fm.h" nogil:
-    ctypedef struct fm_moments_f32:
-        pass
-    ctypedef struct fm_moments_f64:
-        pass
-    void fm_no_moments_f32(fm_moments_f32* m)
-    void fm_no_moments_f64(fm_moments_f64* m)
-    void fm_add_moments_f32(fm_moments_f32* m, const float* s, float x, float old)
-    void fm_add_moments_f64(fm_moments_f64* m, const double* s, double x, double old)
-    double fm_right_f32(const fm_moments_f32* m)
-    double fm_right_f64(const fm_moments_f64* m)
-    double fm_square_f32(const fm_moments_f32* m)
-    double fm_square_f64(const fm_moments_f64* m)
-    void fm_move_f32(float* s, float x, float old, float delta)
-    void fm_move_f64(double* s, double x, double old, double delta)
-
-cdef enum:              # places in a block's row's sums, as fm.h has them
-    FM_ONE = 0          # G_kk
-    FM_O_BEHIND = 1     # G_fk
-    FM_O = 2            # G_fk
-    FM_OO = 3           # G_ff
-    FM_R = 4            # s_k
-    FM_OR = 5           # s_f
-    FM_Q = 6            # q_b now
+cdef enum:
+    FM_R = 0            # s_k
+    FM_OR = 1           # s_f
+    FM_ONE = 2          # G_kk
+    FM_O = 3            # G_fk
+    FM_OO = 4           # G_ff
+    FM_Q = 5            # q_b now
+    FM_Q_BEFORE = 6     # q_b when the factor's turn began
     FM_CROSS = 7        # sum of delta x a
     FM_SUMS = 8
     FM_BATCH = 32       # data rows gathered for one rank-k update
-    FM_STRETCH = 256    # entries of a column that are summed in the type itself; stretches are summed in double
 
 
 def fm_vector_bytes():
@@ -196,34 +179,32 @@ cdef void fm_column(
     double alpha,               # IN
 ) noexcept nogil:
     cdef double h_r = 0, h_h = 0
-    cdef real old = theta[0], delta
-    cdef fm_moments_f32 single
-    cdef fm_moments_f64 double_
-    cdef Py_ssize_t t, start = 0, end
-    while start < n:
-        end = min(start + <Py_ssize_t>FM_STRETCH, n)
-        if real is float:
-            fm_no_moments_f32(&single)
-            for t in range(start, end):
-                fm_add_moments_f32(&single, sums + rows[t] * FM_SUMS, values[t], old)
-            h_r += fm_right_f32(&single)
-            h_h += fm_square_f32(&single)
-        else:
-            fm_no_moments_f64(&double_)
-            for t in range(start, end):
-                fm_add_moments_f64(&double_, sums + rows[t] * FM_SUMS, values[t], old)
-            h_r += fm_right_f64(&double_)
-            h_h += fm_square_f64(&double_)
-        start = end
+    cdef real a, x, old = theta[0], delta, with_one, with_o
+    cdef real* s
+    cdef Py_ssize_t t
+    for t in range(n):
+        s = sums + rows[t] * FM_SUMS
+        x = values[t]
+        a = s[FM_Q] - old * x
+        with_one = s[FM_O] + a * s[FM_ONE]
+        with_o = s[FM_OO] + a * s[FM_O]
+        h_r += x * (s[FM_OR] + a * s[FM_R])
+        h_h += x * x * (with_o + a * with_one)
     theta[0] = <real>fm_new_value(h_r, h_h, old, alpha, penalty, mean, noise)
     delta = theta[0] - old
     if delta == 0:
         return
     for t in range(n):
-        if real is float:
-            fm_move_f32(sums + rows[t] * FM_SUMS, values[t], old, delta)
-        else:
-            fm_move_f64(sums + rows[t] * FM_SUMS, values[t], old, delta)
+        s = sums + rows[t] * FM_SUMS
+        x = values[t]
+        a = s[FM_Q] - old * x
+        x *= delta
+        with_one = s[FM_O] + a * s[FM_ONE]
+        with_o = s[FM_OO] + a * s[FM_O]
+        s[FM_R] -= x * with_one
+        s[FM_OR] -= x * with_o
+        s[FM_Q] += x
+        s[FM_CROSS] += x * a
 
 
 def fm_block_sweep(
@@ -263,9 +244,9 @@ def fm_block_sweep(
                 if family:
                     s[FM_R] = right[b, k]
                     s[FM_ONE] = gram[k * width + k]
-                    s[FM_O_BEHIND] = gram[place * width + k]
                     s[FM_O] = gram[place * width + k]
                     s[FM_Q] = own[b, place]
+                s[FM_Q_BEFORE] = s[FM_Q]
             for j in range(first_column, end_column):
                 begin = indptr[j]
                 fm_column(
@@ -275,7 +256,7 @@ def fm_block_sweep(
             for b in range(n_rows):
                 s = &sums[b, 0]
                 gram = &grams[b, 0, 0]
-                change = s[FM_Q] - own[b, place] if family else s[FM_Q]
+                change = s[FM_Q] - s[FM_Q_BEFORE]
                 cross = s[FM_CROSS] if family else <real>0
                 axpy(&right[b, 0], -change, gram + place * width, width)
                 axpy(&right[b, 0], -cross, gram + k * width, width)
