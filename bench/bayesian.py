@@ -54,7 +54,9 @@ class Result:
     label: str
     parameters: dict[str, Any]
     rmse: list[float] = field(default_factory=list)  # one a fold, of the fitted model
-    all_sweeps: list[float] = field(default_factory=list)  # of the mean over all sweeps after burn-in
+    all_sweeps: list[float] = field(
+        default_factory=list
+    )  # of the mean over all sweeps after burn-in
     seconds: list[float] = field(default_factory=list)  # of a fit
     sweep: list[float] = field(default_factory=list)  # of a sweep, the median of a fit
     curves: list[list[float]] = field(default_factory=list)
@@ -135,7 +137,10 @@ def picture(results: list[Result], path: Path) -> None:
             panel.plot(range(1, len(r.curves[0]) + 1), r.curves[0], label=r.label, linewidth=1)
         best = min(min(r.curves[0]) for r in own)
         panel.set(
-            title=f"{dataset}, first fold", xlabel="sweep", ylabel="held-out RMSE", ylim=(best - 0.005, best + 0.08)
+            title=f"{dataset}, first fold",
+            xlabel="sweep",
+            ylabel="held-out RMSE",
+            ylim=(best - 0.005, best + 0.08),
         )
         panel.legend(fontsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,7 +165,9 @@ def main() -> None:
             continue
         name = dataset.removeprefix("ml-")
         ratings = cymf.datasets.load_movielens(name, data_home=arguments.data).ratings
-        folds = list(cymf.evaluation.kfold(ratings, 5, random_state=0))[: 1 if arguments.quick else n_folds]
+        folds = list(cymf.evaluation.kfold(ratings, 5, random_state=0))[
+            : 1 if arguments.quick else n_folds
+        ]
         for label, (kind, parameters) in MODELS[dataset].items():
             result = Result(dataset, label, parameters)
             measure(result, kind, folds, arguments.threads)
@@ -176,7 +183,8 @@ def main() -> None:
     print(text)
     write_text(arguments.output / "bayesian.md", text + "\n")
     write_json(
-        arguments.output / "bayesian.json", {"machine": machine, "results": [vars(r) for r in results]}
+        arguments.output / "bayesian.json",
+        {"machine": machine, "results": [vars(r) for r in results]},
     )
     picture(results, arguments.output / "bayesian-mf.png")
 

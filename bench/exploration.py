@@ -50,7 +50,12 @@ POLICIES = {
 def estimator(kind: str, turn: int) -> Any:
     if kind == "als":
         return cymf.ALS(
-            N_FACTORS, reg=NOISE**2, reg_bias=(NOISE / ITEM_SPREAD) ** 2, reg_exponent=0.0, max_iter=8, n_threads=1
+            N_FACTORS,
+            reg=NOISE**2,
+            reg_bias=(NOISE / ITEM_SPREAD) ** 2,
+            reg_exponent=0.0,
+            max_iter=8,
+            n_threads=1,
         )
     return cymf.BayesianMF(
         N_FACTORS, burn_in=15, n_samples=15, thinning=1, random_state=turn, n_threads=1
@@ -60,8 +65,10 @@ def estimator(kind: str, turn: int) -> Any:
 def regret(policy: Policy, seed: int, n_rounds: int) -> np.ndarray:
     """Return the mean regret of a user, summed up to each round."""
     rng = np.random.default_rng(seed)
-    truth = 3 + rng.normal(0, ITEM_SPREAD, N_ITEMS) + np.matmul(
-        rng.normal(size=(N_USERS, N_FACTORS)), rng.normal(size=(N_FACTORS, N_ITEMS))
+    truth = (
+        3
+        + rng.normal(0, ITEM_SPREAD, N_ITEMS)
+        + np.matmul(rng.normal(size=(N_USERS, N_FACTORS)), rng.normal(size=(N_FACTORS, N_ITEMS)))
     )
     everybody = np.arange(N_USERS)
     seen = np.zeros(truth.shape, bool)
@@ -86,13 +93,14 @@ def regret(policy: Policy, seed: int, n_rounds: int) -> np.ndarray:
 
 def table(curves: dict[str, list[np.ndarray]]) -> str:
     greedy = np.array([curve[-1] for curve in curves["greedy, ALS"]])
-    lines = ["| policy | regret a user | ± | of greedy ALS's, same worlds |", "| --- | ---: | ---: | ---: |"]
+    lines = [
+        "| policy | regret a user | ± | of greedy ALS's, same worlds |",
+        "| --- | ---: | ---: | ---: |",
+    ]
     for name, runs in curves.items():
         last = np.array([curve[-1] for curve in runs])
         error = statistics.stdev(last) / len(last) ** 0.5 if len(last) > 1 else float("nan")
-        lines.append(
-            f"| {name} | {last.mean():.2f} | {error:.2f} | {np.mean(last / greedy):.0%} |"
-        )
+        lines.append(f"| {name} | {last.mean():.2f} | {error:.2f} | {np.mean(last / greedy):.0%} |")
     return "\n".join(lines)
 
 
@@ -135,7 +143,10 @@ def main() -> None:
     write_text(arguments.output / "exploration.md", text + "\n")
     write_json(
         arguments.output / "exploration.json",
-        {"machine": machine, "curves": {n: [c.tolist() for c in runs] for n, runs in curves.items()}},
+        {
+            "machine": machine,
+            "curves": {n: [c.tolist() for c in runs] for n, runs in curves.items()},
+        },
     )
     picture(curves, arguments.output / "exploration-regret.png")
 

@@ -18,6 +18,7 @@ from cymf.bpr import BPR
 from cymf.contrastive_mf import ContrastiveMF
 from cymf.design_matrix import DesignMatrix, design_matrix
 from cymf.factorization_machine import FactorizationMachine
+from cymf.features import Features
 from cymf.gradient_descent import GradientDescent
 from cymf.implicit_als import ImplicitALS
 from cymf.logistic_mf import LogisticMF
@@ -37,6 +38,7 @@ __all__ = [
     "ContrastiveMF",
     "DesignMatrix",
     "FactorizationMachine",
+    "Features",
     "GradientDescent",
     "LogisticMF",
     "Popularity",

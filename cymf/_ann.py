@@ -81,7 +81,7 @@ def export(
             "an approximate index needs usearch: pip install 'cymf[ann]'", name="usearch"
         ) from None
     path = Path(path)
-    known = np.flatnonzero(state.item_counts)
+    known = np.flatnonzero(state.item_known)
     connectivity, expansion_add, expansion_search = parameters
     index = Index(
         ndim=state.n_factors + 2, metric="cos", dtype="f32", connectivity=connectivity,
@@ -97,7 +97,7 @@ def export(
     finally:
         unfinished.unlink(missing_ok=True)
     made = AnnIndex(path, index)
-    users = np.flatnonzero(state.user_counts)
+    users = np.flatnonzero(state.user_known)
     if len(users) > n_sample:
         users = np.sort(np.random.default_rng(random_state).choice(users, n_sample, replace=False))
     exact = best_items(

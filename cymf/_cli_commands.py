@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import cymf
 from cymf._cli_console import Console, table
+from cymf._cli_features import given_features, read_new_users
 from cymf._cli_files import read_ratings
 from cymf._cli_parameters import estimator_class, given_parameters, ranks
 from cymf._recommendation_file import RecommendationFile, recommendation_rows
@@ -36,9 +37,10 @@ def run_fit(arguments: argparse.Namespace, console: Console) -> int:
     if not arguments.output.parent.is_dir():  # said before training rather than after
         raise FileNotFoundError(f"{arguments.output.parent}: no such folder to save the model in")
     model = estimator_class(arguments.model)(**given_parameters(arguments))
+    features = given_features(arguments, model, console)
     started = time.perf_counter()
     with console.progress(type(model).__name__, getattr(model, "max_iter", 1)) as progress:
-        model.fit(ratings, validation=validation, callback=progress)
+        model.fit(ratings, validation=validation, callback=progress, **features)
     seconds = time.perf_counter() - started
     model.save(arguments.output)
 
@@ -113,8 +115,15 @@ def run_recommend(arguments: argparse.Namespace, console: Console) -> int:
     """Print or write the best items of users."""
     if arguments.output is not None and not arguments.output.parent.is_dir():
         raise FileNotFoundError(f"{arguments.output.parent}: no such folder to write to")
-    model = cymf.load(arguments.model_file)
+    model: Any = cymf.load(arguments.model_file)
     state = model._fitted()
+    if arguments.user_features is not None:
+        users, features = read_new_users(arguments, model, console)
+        from_features = (
+            (users[part], *model.recommend_cold(features[part], n=arguments.n))
+            for part in _blocks(len(users))
+        )
+        return _tell(arguments, console, len(users), from_features)
     if arguments.all_users:
         users = np.arange(state.n_users) if state.user_ids is None else state.user_ids.ids
     else:
@@ -138,16 +147,28 @@ def run_recommend(arguments: argparse.Namespace, console: Console) -> int:
                 unknown=arguments.unknown,
             ),
         )
-        for part in np.split(users, range(_USERS_PER_BLOCK, len(users), _USERS_PER_BLOCK))
+        for part in (users[block] for block in _blocks(len(users)))
     )
+    return _tell(arguments, console, len(users), answered)
+
+
+def _blocks(n_users: int) -> Iterator[slice]:
+    for start in range(0, n_users, _USERS_PER_BLOCK):
+        yield slice(start, min(start + _USERS_PER_BLOCK, n_users))
+
+
+def _tell(
+    arguments: argparse.Namespace, console: Console, n_users: int, answered: Iterable[Any]
+) -> int:
+    """Print or write recommendations, block by block."""
     if arguments.output is not None:
         with RecommendationFile(arguments.output) as file:
             for answer in answered:
                 file.write(*answer)
         console.document(
-            {"command": "recommend", "n_users": len(users), "output": str(arguments.output)}
+            {"command": "recommend", "n_users": n_users, "output": str(arguments.output)}
         )
-        console.say(f"recommendations for {len(users):,} users written to {arguments.output}")
+        console.say(f"recommendations for {n_users:,} users written to {arguments.output}")
         return 0
     answers: list[tuple[Any, ...]] = []
     for part, items, scores in answered:

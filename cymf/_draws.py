@@ -180,7 +180,10 @@ class DrawsPosterior:
         added = np.zeros(len(i))
         own, other = self._covariances
         k = self._k
-        for asked, fixed, covariance in (((i < 0) & (j >= 0), h, own), ((i >= 0) & (j < 0), w, other)):
+        for asked, fixed, covariance in (
+            ((i < 0) & (j >= 0), h, own),
+            ((i >= 0) & (j < 0), w, other),
+        ):
             if asked.any():
                 g = np.ones((int(asked.sum()), self._n, k + 1))
                 g[:, :, :k] = fixed[asked] * math.sqrt(self._n)

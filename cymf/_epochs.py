@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 
 from cymf._errors import DivergenceError, warn_of_convergence
 from cymf._factors import Factors
+from cymf._feature_pull import Pull
 from cymf._kernels import kernels
 from cymf._problem import Problem
 from cymf._strata import Strata
@@ -119,6 +121,7 @@ class Epochs:
         user_counts, item_counts = counts or (problem.users.counts, problem.item_counts)
         self._shares = self._penalty_shares(user_counts, 0), self._penalty_shares(item_counts, 1)
         self._sums = self._first_sums(sums or {})
+        self._pull = self._first_pull() if problem.priors else None
         self._usual, self._limit = self._plausible_errors(start)
         self._first = self._snapshot() if back_off else None
 
@@ -131,6 +134,14 @@ class Epochs:
         shares[:, 0] = problem.reg * ordered
         shares[:, 1] = problem.reg_bias * ordered
         return shares
+
+    def _first_pull(self) -> Pull:
+        if self.rate.step_rule != 0:
+            raise ValueError(
+                f"schedule={self.rate.schedule!r} does not take features; expected another schedule, such as "
+                "'exponential'"
+            )
+        return Pull(self.problem, self._orders, self._shares, self.working)
 
     def _first_sums(self, known: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         rule, n_factors = self.rate.step_rule, self.working.n_factors
@@ -188,6 +199,8 @@ class Epochs:
             squared = self._one_pass(rate, strata)
             if squared is not None:
                 self.epoch += 1
+                if self._pull is not None:
+                    self._pull.learn(self.factors())
                 return self.problem.rmse_of(squared)
             if kept is None or self._halvings == _MOST_HALVINGS:
                 raise DivergenceError(
@@ -229,24 +242,31 @@ class Epochs:
         """Return Σ c e² of one pass at a given rate, or None if it diverged."""
         grid, working, problem = self._strata, self.working, self.problem
         n_stripes = grid.n_stripes
-        counter, diverged = np.zeros(1, np.int64), np.zeros(1, np.int64)
-        clocks = np.zeros((2, 8 * n_stripes), np.int64)
+        diverged = np.zeros(1, np.int64)
         squared = np.zeros(n_stripes**2)
         shares = self._shares
         if self.rate.step_rule == 0:
             shares = tuple(1 - problem.dtype.type(rate) * share for share in shares)
 
-        def work(_: int) -> None:
-            kernels.sgd_epoch(
+        parts = (strata,) if self._pull is None else self._pull.parts(strata, rate)
+        for part in parts:
+            counter, clocks = np.zeros(1, np.int64), np.zeros((2, 8 * n_stripes), np.int64)
+            arguments = (
                 grid.block_start, grid.users, grid.items, grid.values, grid.weights,
-                grid.user_stripes.start, grid.item_stripes.start, strata,
+                grid.user_stripes.start, grid.item_stripes.start, part,
                 working.user, working.item, working.user_bias, working.item_bias,
                 *shares, *self._sums, self.rate.step_rule, problem.mean, rate, working.n_factors,
                 counter, *clocks, diverged, self._limit, squared,
             )  # fmt: skip
+            operations = 8.0 * len(grid.users) * working.n_factors * len(part) / n_stripes
+            problem.workers.run(partial(_epoch, arguments), operations)
+            if diverged[0]:
+                return None
+        return math.fsum(squared)
 
-        problem.workers.run(work, 8.0 * len(grid.users) * working.n_factors)
-        return None if diverged[0] else math.fsum(squared)
+
+def _epoch(arguments: tuple[Any, ...], _: int) -> None:
+    kernels.sgd_epoch(*arguments)
 
 
 def _copy_rows(

@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from cymf._factors import Factors
+from cymf._feature_rows import Sides, align_features
 from cymf._inputs import as_validation, start_from, training_ratings
 from cymf._parallel import Workers
 from cymf._problem import Problem
@@ -25,7 +26,10 @@ from cymf._validation import (
     random_generator,
 )
 
-__all__ = ["FitSettings", "fitting"]
+if TYPE_CHECKING:
+    from cymf.ratings import Ratings
+
+__all__ = ["FitFeatures", "FitSettings", "aligned", "fitting"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,30 @@ class FitSettings:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class FitFeatures:
+    """What `fit` was given as features, and the penalty λ_B on what is learnt of them."""
+
+    user: Any
+    item: Any
+    reg: float
+
+    @classmethod
+    def of(cls, model: Any, user_features: Any, item_features: Any) -> Self | None:
+        """Check a model's `feature_reg`; None without features."""
+        reg = check_number("feature_reg", model.feature_reg, positive=True)
+        if user_features is None and item_features is None:
+            return None
+        return cls(user_features, item_features, reg)
+
+
+def aligned(ratings: Ratings, features: FitFeatures | None) -> tuple[Ratings, Sides]:
+    """Return ratings and features under one numbering of users and items."""
+    if features is None:
+        return ratings, Sides(None, None)
+    return align_features(ratings, features.user, features.item)
+
+
 @contextmanager
 def fitting(
     model: Any,
@@ -112,6 +140,7 @@ def fitting(
     sample_weight: Any,
     validation: Any,
     callback: Callable[..., Any] | None,
+    features: FitFeatures | None = None,
 ) -> Iterator[tuple[Problem, TrainingLoop]]:
     """Check the data and open the threads of one fit."""
     if callback is not None and not callable(callback):
@@ -123,6 +152,7 @@ def fitting(
             f"patience={settings.patience} needs a validation set; give fit(…, validation=…), or patience=None"
         )
     ratings = training_ratings(X, y, sample_weight)
+    ratings, sides = aligned(ratings, features)
     with Workers(settings.n_threads) as workers:
         problem = Problem(
             ratings,
@@ -132,9 +162,11 @@ def fitting(
             reg_bias=settings.reg_bias,
             reg_exponent=settings.reg_exponent,
             use_bias=settings.use_bias,
-            validation=as_validation(validation, ratings),
+            validation=as_validation(validation, ratings, sides.described(ratings.shape)),
             workers=workers,
         )
+        if features is not None:
+            problem.describe(sides, features.reg)
         loop = TrainingLoop(
             name=type(model).__name__,
             max_iter=settings.max_iter,

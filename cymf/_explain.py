@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from cymf._feature_state import prior_row
 from cymf._implicit_fold_in import FoldIn
 from cymf._queries import Axis, By, ids_of, rows_of
 from cymf._validation import check_number
@@ -47,6 +48,8 @@ def explain_explicit(
     A = Σ_j c_j g_j g_jᵀ + n^ν diag(λ, …, λ_b), so that its prediction for an item is
 
         â = μ + b + Σ_j c_j y_j (gᵀ A⁻¹ g_j)
+
+    With features, which draw the row to m, y_j − g_j·m stands for y_j, and gᵀm belongs to the base.
     """
     row, column, ratings = _asked(state, user, item, by)
     view = ratings.csr(state.dtype)
@@ -70,6 +73,11 @@ def explain_explicit(
     if estimator.nonnegative:  # what rests at zero has no part in the row's system
         solved = np.append(state.user_factors[row] > 0, np.ones(g.shape[1] - state.n_factors, bool))
         g, target, penalty = g[:, solved], target[solved], penalty[solved]
+    prior = prior_row(state, "user", row)
+    if prior is not None:
+        drawn_to = np.append(*prior)[: len(target)]
+        pulls = pulls - g @ drawn_to
+        base += float(target @ drawn_to)
     influence = np.linalg.lstsq((g.T * weights) @ g + np.diag(penalty), target, rcond=None)[0]
     return _sorted(state, rated, weights * pulls * (g @ influence), base, by)
 
@@ -80,12 +88,13 @@ def explain_implicit(
     r"""Take a prediction of `ImplicitALS` apart.
 
     With the terms of ``_kernels/implicit_als.pxi``, a user's row is x = A⁻¹ (Σ_j r_j g_j − s t), so that its score for
-    an item is b + Σ_j r_j (gᵀ A⁻¹ g_j) − s gᵀ A⁻¹ t.
+    an item is b + Σ_j r_j (gᵀ A⁻¹ g_j) − s gᵀ A⁻¹ t. With features, which draw the row to m, λ gᵀ A⁻¹ m is added.
     """
     row, column, ratings = _asked(state, user, item, by)
     fold_in = FoldIn.of(state, estimator, "user")
     view = ratings.csr(state.dtype)
-    rated, pulls, influence, base = fold_in.influence(view, row, column)
+    prior = prior_row(state, "user", row)
+    rated, pulls, influence, base = fold_in.influence(view, row, column, prior)
     if state.item_bias is not None:
         base += float(state.item_bias[column])
     return _sorted(state, rated, pulls * influence, base, by)

@@ -102,4 +102,6 @@ def _only(scores: np.ndarray, listed: np.ndarray) -> np.ndarray:
 
 def _listed(lists: Exclusions | Candidates, place: int) -> np.ndarray:
     row = lists.rows[place]
-    return lists.indices[lists.indptr[row] : lists.indptr[row + 1]] if row >= 0 else lists.indices[:0]
+    return (
+        lists.indices[lists.indptr[row] : lists.indptr[row + 1]] if row >= 0 else lists.indices[:0]
+    )

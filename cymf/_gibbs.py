@@ -228,4 +228,3 @@ def _moved_covariance(precision: np.ndarray, other_mean: np.ndarray) -> np.ndarr
     move[-1, :-1] = other_mean
     covariance = move @ np.linalg.inv(precision) @ move.T
     return np.asarray(covariance)
-

@@ -70,6 +70,7 @@ class FoldIn:
             self.weights = popularity.astype(dtype)
         column = None if bias is None else model.bias_column * (counts > 0)
         rows = with_column(factors, model.n_factors, column)
+        rows[counts == 0] = 0  # what features say of rows without observed cells takes no part
         exact = np.dtype(np.float64) if model.reg == 0 else None
         self._n_unknowns = model.n_factors + (bias is not None)
         with single_threaded_blas(), Workers(1) as workers:
@@ -120,14 +121,23 @@ class FoldIn:
             counts,
         )
 
-    def solve(self, side: ImplicitSide, n_threads: int = 1) -> Solved:
-        """Solve rows exactly."""
+    def solve(
+        self,
+        side: ImplicitSide,
+        n_threads: int = 1,
+        drawn_to: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> Solved:
+        """Solve rows exactly; `drawn_to` are the factors and biases that features predict of them."""
         width = self._fixed.rows.shape[1]
         solved = np.zeros((len(side.counts), width), self.dtype)
         longest = int(np.diff(side.indptr).max(initial=0))
         with Workers(n_threads) as workers:
             scratch = scratch_of(width, longest, self.dtype, n_threads)
-            self._fixed.solve(side, solved, Method("cholesky"), workers, scratch)
+            prior = None if drawn_to is None else self._rotated(*drawn_to)
+            self._fixed.solve(side, solved, Method("cholesky"), workers, scratch, prior)
+            if prior is not None:
+                empty = np.diff(side.indptr) == 0
+                solved[empty] = prior[empty]
         solved = solved @ self._back
         k = self.model.n_factors
         if self._n_unknowns == k:
@@ -135,8 +145,19 @@ class FoldIn:
         bias = solved[:, k] * self.dtype.type(self.model.bias_column)
         return Solved(np.ascontiguousarray(solved[:, :k]), bias)
 
+    def _rotated(self, factors: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        """Return rows with their biases in the basis in which rows are solved."""
+        has_bias = self._n_unknowns > self.model.n_factors
+        column = bias / self.model.bias_column if has_bias else None
+        rows = with_column(factors.astype(self.dtype), self.model.n_factors, column)
+        return np.ascontiguousarray(rows @ self._fixed.basis.astype(self.dtype))
+
     def influence(
-        self, view: SparseView, row: int, other: int
+        self,
+        view: SparseView,
+        row: int,
+        other: int,
+        drawn_to: tuple[np.ndarray, float] | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
         """Return what made a row's score for a row of the other side.
 
@@ -147,7 +168,11 @@ class FoldIn:
         rated = view.indices[cells]
         weights = None if view.weights is None else view.weights[cells]
         one = SparseView(np.array([0, len(rated)], np.int64), rated, view.values[cells], weights)
-        matrix, g, pulls, rest = self._fixed.system(self.side(one), 0)
+        prior = None
+        if drawn_to is not None:
+            rotated = self._rotated(drawn_to[0][np.newaxis], np.array([drawn_to[1]]))
+            prior = rotated[0, : self._n_unknowns].astype(np.float64)
+        matrix, g, pulls, rest = self._fixed.system(self.side(one), 0, prior)
         target = self._fixed.rows[other, : self._n_unknowns].astype(np.float64)
         solved = np.linalg.lstsq(matrix, target, rcond=None)[0]
         return rated, pulls, g @ solved, float(rest @ solved)

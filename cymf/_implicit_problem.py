@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +11,15 @@ import numpy as np
 from cymf._confidence import CONFIDENCES, signed_confidence
 from cymf._errors import DivergenceError
 from cymf._factors import Factors, aligned_zeros
+from cymf._feature_prior import FeaturePrior, Iterate, Priors, Strengths
+from cymf._feature_state import feature_arrays
 from cymf._kernels import implicit_kernels
-from cymf._parallel import Workers, equal_work_chunks
+from cymf._parallel import Workers, equal_work_chunks, in_shares
 from cymf._state import FittedState
 from cymf._validation import check_choice, check_flag, check_integer, check_number
 
 if TYPE_CHECKING:
+    from cymf._feature_rows import Sides
     from cymf.ratings import Ratings
 
 __all__ = [
@@ -26,7 +27,6 @@ __all__ = [
     "ImplicitProblem",
     "ImplicitSide",
     "implicit_model",
-    "in_shares",
     "weighted_gram",
     "with_column",
 ]
@@ -132,7 +132,8 @@ class ImplicitSide:
 class ImplicitProblem:
     """What is minimized, and on what; the formula is that of `ImplicitALS`.
 
-    Rows and columns without observed cells take no part: "all cells" are those of the others.
+    Rows and columns without observed cells take no part: "all cells" are those of the others. With features, which
+    `describe` takes, they stay zero until `Priors.finish` writes what is predicted of them.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class ImplicitProblem:
         self.dtype = dtype
         self.workers = workers
         self.n_factors = model.n_factors
+        self.priors = Priors()
         user_counts, item_counts = ratings.user_counts, ratings.item_counts
         popularity = model.popularity(item_counts)
         weight = model.unobserved_weight
@@ -185,6 +187,30 @@ class ImplicitProblem:
             equal_work_chunks(view.indptr, self.n_factors / 6 + 1),
             np.diff(view.indptr),
         )
+
+    def describe(self, sides: Sides, feature_reg: float) -> None:
+        """Give rows priors by their features: the penalty is on w_i − F_i B and b_i − F_i β."""
+        model = self.model
+        if model.reg == 0 or model.unobserved_weight == 0:
+            raise ValueError(
+                f"reg={model.reg:g} and unobserved_weight={model.unobserved_weight:g}; expected both > 0 with "
+                "features, which say what factors are drawn to"
+            )
+        strengths = Strengths(model.reg, model.reg_bias, feature_reg)
+        for what, features, side in (
+            ("user", sides.user, self.users),
+            ("item", sides.item, self.items),
+        ):
+            if features is not None:
+                weights = np.where(side.counts > 0, side.penalties / model.reg, 0.0)
+                width = self.zeros().width
+                self.priors[what] = FeaturePrior(
+                    features, weights, strengths, self.n_factors, width, model.use_bias, self.dtype
+                )
+
+    def iterate(self, factors: Factors) -> Any:
+        """Return what training keeps and restores: the factors, and what their priors are made of."""
+        return Iterate(factors, self.priors) if self.priors else factors
 
     def zeros(self) -> Factors:
         """Return factors and biases of zero."""
@@ -268,10 +294,16 @@ class ImplicitProblem:
     def _penalty(self, factors: Factors) -> float:
         total = 0.0
         ratio = self.model.bias_column**-2
-        for side, rows, bias in (
-            (self.users, factors.user, factors.user_bias),
-            (self.items, factors.item, factors.item_bias),
+        for what, side, rows, bias in (
+            ("user", self.users, factors.user, factors.user_bias),
+            ("item", self.items, factors.item, factors.item_bias),
         ):
+            prior = self.priors.get(what)
+            if prior is not None:
+                total += prior.penalty()
+                rated = side.counts > 0
+                rows = np.where(rated[:, np.newaxis], rows - prior.mean, 0)
+                bias = np.where(rated, bias - prior.bias_mean, 0) if len(bias) else bias
             total += float(side.penalties @ np.einsum("if,if->i", rows, rows).astype(np.float64))
             if len(bias):
                 total += ratio * float(side.penalties @ np.square(bias, dtype=np.float64))
@@ -318,6 +350,7 @@ class ImplicitProblem:
             history=history,
             n_iter=n_iter,
             stop_reason=stop_reason,
+            extra=feature_arrays(self.priors, self.dtype, keep_matrix=store_ratings),
         )
 
 
@@ -332,23 +365,6 @@ def with_column(
     if column is not None:
         copy[:, n_factors] = column
     return copy
-
-
-def in_shares(
-    workers: Workers, n_shares: int, work: Callable[[int], None], operations: float
-) -> None:
-    """Call ``work(share)`` once for every share, whichever thread comes first."""
-    left = deque(range(n_shares))
-
-    def draw(_: int) -> None:
-        while True:
-            try:
-                share = left.popleft()
-            except IndexError:
-                return
-            work(share)
-
-    workers.run(draw, operations)
 
 
 def weighted_gram(

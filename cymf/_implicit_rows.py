@@ -13,11 +13,10 @@ from cymf._implicit_problem import (
     ImplicitModel,
     ImplicitProblem,
     ImplicitSide,
-    in_shares,
     with_column,
 )
 from cymf._kernels import implicit_kernels
-from cymf._parallel import Workers
+from cymf._parallel import Workers, in_shares
 
 __all__ = ["FixedSide", "ImplicitRows", "Method", "rotate", "scratch_of"]
 
@@ -125,15 +124,29 @@ class FixedSide:
         method: Method,
         workers: Workers,
         scratch: Sequence[np.ndarray],
+        drawn_to: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Solve rows of the other side, in the rotated basis; return those that have no finite solution, now NaN."""
+        """Solve rows of the other side, in the rotated basis; return those that have no finite solution, now NaN.
+
+        `drawn_to` holds, in that basis too, what the penalty draws each row to: λ ‖x − m‖² is λ ‖x‖² with s t − λ m in
+        place of s t.
+        """
+        constant = self._constant
+        if drawn_to is not None:
+            ratio = np.divide(
+                side.penalties, side.base, out=np.zeros_like(side.base), where=side.base > 0
+            )
+            constant = -drawn_to * ratio.astype(drawn_to.dtype)[:, np.newaxis]
+            if len(self._constant):
+                constant += self._constant
+            constant = constant.ravel()
         status = np.zeros(len(solved), np.int8)
         counter = np.zeros(1, np.int64)
 
         def work(worker: int) -> None:
             implicit_kernels.implicit_half_sweep(
                 side.indptr, side.indices, side.confidence, side.base, side.column_base, self.model.replaces,
-                side.penalties, self.rows, self.offset, self._constant, self._spectrum, self._mean_squares,
+                side.penalties, self.rows, self.offset, constant, self._spectrum, self._mean_squares,
                 self.n_unknowns, method.number, method.setting, solved, side.chunks, counter, status, scratch[worker],
             )  # fmt: skip
 
@@ -142,13 +155,14 @@ class FixedSide:
         retried = np.flatnonzero(status)
         for row in retried:
             solved[row] = 0
-            solved[row, : self.n_unknowns] = self._minimum_norm_row(side, int(row))
+            own = None if drawn_to is None else drawn_to[row, : self.n_unknowns]
+            solved[row, : self.n_unknowns] = self._minimum_norm_row(side, int(row), own)
         return np.asarray(retried[~np.isfinite(solved[retried].sum(axis=1))])
 
     def system(
-        self, side: ImplicitSide, row: int
+        self, side: ImplicitSide, row: int, drawn_to: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return one row's normal equations in float64: A, its rated rows g and their pulls r, and −s t."""
+        """Return one row's normal equations in float64: A, its rated rows g and their pulls r, and −s t + λ m."""
         cells = slice(side.indptr[row], side.indptr[row + 1])
         indices, confidence = side.indices[cells], side.confidence[cells].astype(np.float64)
         q, base = self.n_unknowns, side.base[row]
@@ -163,12 +177,16 @@ class FixedSide:
         rest = np.zeros(q)
         if len(self._constant):
             rest -= base * self._constant[:q].astype(np.float64)
+        if drawn_to is not None:
+            rest += side.penalties[row] * drawn_to
         return matrix, g, pulls, rest
 
-    def _minimum_norm_row(self, side: ImplicitSide, row: int) -> np.ndarray:
+    def _minimum_norm_row(
+        self, side: ImplicitSide, row: int, drawn_to: np.ndarray | None
+    ) -> np.ndarray:
         """Return the shortest solution of one row's normal equations; NaN where there is none."""
         q = self.n_unknowns
-        matrix, g, pulls, rest = self.system(side, row)
+        matrix, g, pulls, rest = self.system(side, row, drawn_to)
         right = np.asarray(g.T @ pulls + rest)
         if not (np.isfinite(matrix).all() and np.isfinite(right).all()):
             return np.full(q, np.nan)
@@ -230,6 +248,13 @@ class ImplicitRows:
     ) -> None:
         problem, method = self.problem, self._method
         rows, unknowns = fixed[0], solved[0]
+        prior, drawn_to = problem.priors.get(name), None
+        if prior is not None:
+            prior.learn(*solved)
+            drawn_to = prior.mean
+            if problem.model.use_bias:
+                column = prior.bias_mean / problem.model.bias_column
+                drawn_to = with_column(prior.mean, problem.n_factors, column)
         if problem.model.use_bias:
             rows = problem.extended(fixed_name, fixed[0])
             column = solved[1] / problem.model.bias_column
@@ -242,7 +267,9 @@ class ImplicitRows:
         )  # fmt: skip
         if method.starts_from_rows:
             rotate(unknowns, fixed_side.basis, problem.workers)
-        failed = fixed_side.solve(side, unknowns, method, problem.workers, self._scratch)
+        if drawn_to is not None:
+            rotate(drawn_to, fixed_side.basis, problem.workers)
+        failed = fixed_side.solve(side, unknowns, method, problem.workers, self._scratch, drawn_to)
         problem.check_solved(name, failed)
         self._grams = {fixed_name: np.diag(fixed_side.eigenvalues)}
         if problem.model.use_bias:
@@ -251,6 +278,9 @@ class ImplicitRows:
             k = problem.n_factors
             solved[0][:, :k] = unknowns[:, :k]
             solved[1][:] = unknowns[:, k] * problem.model.bias_column
+        else:
+            for known in problem.priors.values():
+                known.turn(fixed_side.basis)
 
 
 def rotate(rows: np.ndarray, basis: np.ndarray, workers: Workers) -> None:

@@ -98,7 +98,10 @@ class Settings:
 
 
 def validation_score(
-    validation: Any, ratings: Ratings, settings: Settings
+    validation: Any,
+    ratings: Ratings,
+    settings: Settings,
+    described: tuple[np.ndarray, np.ndarray],
 ) -> Callable[[Factors], float]:
     """Return the function that scores factors on held-out interactions, NaN without them."""
     if validation is None:
@@ -110,7 +113,7 @@ def validation_score(
                 f"validation is a tuple of {len(validation)}; expected Ratings, a matrix or a table, or a pair (X, y)"
             )
         validation = training_ratings(*validation)
-    held_out = held_out_of(as_ratings(validation), ratings)
+    held_out = held_out_of(as_ratings(validation), ratings, described)
 
     def score(factors: Factors) -> float:
         user_factors, item_factors, _, item_bias = factors.trimmed()

@@ -37,8 +37,13 @@ def training_ratings(X: Any, y: Any = None, sample_weight: Any = None) -> Rating
     return Ratings.from_matrix(X, weights=sample_weight)
 
 
-def as_validation(validation: Any, ratings: Ratings) -> Validation | None:
-    """Return held-out ratings under the row numbers of the training ratings."""
+def as_validation(
+    validation: Any, ratings: Ratings, described: tuple[np.ndarray, np.ndarray] | None = None
+) -> Validation | None:
+    """Return held-out ratings under the row numbers of the training ratings.
+
+    `described` says which users and items are known without ratings, by their features.
+    """
     if validation is None:
         return None
     if isinstance(validation, tuple):
@@ -52,10 +57,12 @@ def as_validation(validation: Any, ratings: Ratings) -> Validation | None:
     users, items, values, weights = held_out.align_to(
         ratings.user_ids, ratings.item_ids, ratings.shape
     )
-    rated_users, rated_items = ratings.user_counts > 0, ratings.item_counts > 0
+    known_users, known_items = ratings.user_counts > 0, ratings.item_counts > 0
+    if described is not None:
+        known_users, known_items = known_users | described[0], known_items | described[1]
     return Validation(
-        np.where(rated_users[users], users, -1),
-        np.where(rated_items[items], items, -1),
+        np.where(known_users[users], users, -1),
+        np.where(known_items[items], items, -1),
         np.asarray(values, np.float64),
         None if weights is None else np.asarray(weights, np.float64),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -19,7 +20,13 @@ import numpy as np
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController, _ThreadpoolLimiter
 
-__all__ = ["Workers", "available_threads", "equal_work_chunks", "single_threaded_blas"]
+__all__ = [
+    "Workers",
+    "available_threads",
+    "equal_work_chunks",
+    "in_shares",
+    "single_threaded_blas",
+]
 
 _SMALL_WORK = (
     2_000_000  # floating-point operations below which waking a thread costs more than it saves
@@ -103,6 +110,23 @@ class Workers:
             wait(others)
         for other in others:
             other.result()
+
+
+def in_shares(
+    workers: Workers, n_shares: int, work: Callable[[int], None], operations: float
+) -> None:
+    """Call ``work(share)`` once for every share, whichever thread comes first."""
+    left = deque(range(n_shares))
+
+    def draw(_: int) -> None:
+        while True:
+            try:
+                share = left.popleft()
+            except IndexError:
+                return
+            work(share)
+
+    workers.run(draw, operations)
 
 
 class _BlasLimit:

@@ -32,6 +32,6 @@ def predict_pairs(state: FittedState, user_index: np.ndarray, item_index: np.nda
     )  # fmt: skip
     if state.user_bias is None:
         unknown = (users < 0) | (items < 0)
-        unknown |= (state.user_counts[users] == 0) | (state.item_counts[items] == 0)
+        unknown |= ~state.user_known[users] | ~state.item_known[items]
         ratings[unknown] = state.rating_mean
     return ratings

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cymf._factors import Factors
+from cymf._feature_prior import FeaturePrior, Iterate, Priors, Strengths
+from cymf._feature_state import feature_arrays
 from cymf._kernels import kernels
 from cymf._parallel import Workers, equal_work_chunks
 from cymf._state import FittedState
 
 if TYPE_CHECKING:
+    from cymf._feature_rows import Sides
     from cymf.ratings import Ratings
 
 __all__ = ["Problem", "Side", "Validation", "check_squares"]
@@ -78,6 +81,12 @@ class Problem:
         Held-out ratings.
     workers : Workers
         The threads.
+
+    Attributes
+    ----------
+    priors : Priors
+        What features say of the rows of a side, "user" or "item": there the penalty is on w_i − F_i B and b_i − F_i β,
+        and ½ λ_B (‖B‖² + ‖β‖²) is added. Empty until `describe` is called.
     """
 
     def __init__(
@@ -103,6 +112,7 @@ class Problem:
         self.validation = validation
         self.workers = workers
         check_squares(max(map(abs, ratings.rating_range)), dtype)
+        self.priors = Priors()
         self.users = self._side(ratings.csr(dtype))
         self.item_counts = ratings.item_counts
         weights = self.users.weights if len(self.users.weights) else None
@@ -134,6 +144,28 @@ class Problem:
             equal_work_chunks(view.indptr, work_per_row),
             np.diff(view.indptr),
         )
+
+    def describe(self, sides: Sides, feature_reg: float) -> None:
+        """Give rows priors by their features."""
+        if self.reg == 0:
+            raise ValueError(
+                "reg=0 leaves features without effect, as they say what factors are drawn to; expected reg > 0"
+            )
+        strengths = Strengths(self.reg, self.reg_bias, feature_reg)
+        for what, features, counts, scale in (
+            ("user", sides.user, self.users.counts, self._user_scale),
+            ("item", sides.item, self.item_counts, self._item_scale),
+        ):
+            if features is not None:
+                weights = np.where(counts > 0, scale, 0.0)
+                width = self.zeros().width
+                self.priors[what] = FeaturePrior(
+                    features, weights, strengths, self.n_factors, width, self.use_bias, self.dtype
+                )
+
+    def iterate(self, factors: Factors) -> Any:
+        """Return what training keeps and restores: the factors, and what their priors are made of."""
+        return Iterate(factors, self.priors) if self.priors else factors
 
     def zeros(self) -> Factors:
         """Return factors and biases of zero."""
@@ -210,14 +242,20 @@ class Problem:
         return 0.5 * (squared + penalty), squared
 
     def penalty(self, factors: Factors) -> float:
-        """Return Σ_i n_i^ν (λ ‖w_i‖² + λ_b b_i²) + the same of the items, in float64."""
+        """Return Σ_i n_i^ν (λ ‖w_i‖² + λ_b b_i²) + the same of the items, in float64; with features, of deviations."""
         total = 0.0
-        for scale, rows, bias in (
-            (self._user_scale, factors.user, factors.user_bias),
-            (self._item_scale, factors.item, factors.item_bias),
+        for what, scale, rows, bias in (
+            ("user", self._user_scale, factors.user, factors.user_bias),
+            ("item", self._item_scale, factors.item, factors.item_bias),
         ):
+            prior = self.priors.get(what)
+            if prior is not None:
+                total += prior.penalty()
+                bias = bias - prior.bias_mean
             for start in range(0, len(rows), _BLOCK_ROWS):
                 block = rows[start : start + _BLOCK_ROWS].astype(np.float64)
+                if prior is not None:
+                    block -= prior.mean[start : start + _BLOCK_ROWS]
                 norms = np.multiply(block, block, out=block).sum(axis=1)
                 total += self.reg * float(np.sum(scale[start : start + _BLOCK_ROWS] * norms))
             if len(bias):
@@ -279,6 +317,9 @@ class Problem:
     ) -> FittedState:
         """Return what a fitted model keeps of all this."""
         user_factors, item_factors, user_bias, item_bias = factors.trimmed()
+        extra = dict(extra or {})
+        if self.priors:
+            extra |= feature_arrays(self.priors, self.dtype, keep_matrix=store_ratings)
         return FittedState(
             user_factors=user_factors,
             item_factors=item_factors,
@@ -295,7 +336,7 @@ class Problem:
             history=history,
             n_iter=n_iter,
             stop_reason=stop_reason,
-            extra=extra or {},
+            extra=extra,
         )
 
 

@@ -49,15 +49,15 @@ class Axis(NamedTuple):
 
     what: Literal["user", "item"]
     ids: IdMap | None
-    counts: np.ndarray  # training ratings of each row
+    known: np.ndarray  # of each row, whether anything is known of it: ratings, or features
 
     @classmethod
     def users(cls, state: FittedState) -> Axis:
-        return cls("user", state.user_ids, state.user_counts)
+        return cls("user", state.user_ids, state.user_known)
 
     @classmethod
     def items(cls, state: FittedState) -> Axis:
-        return cls("item", state.item_ids, state.item_counts)
+        return cls("item", state.item_ids, state.item_known)
 
 
 class Observations(NamedTuple):
@@ -93,11 +93,11 @@ def positions_of(values: ArrayLike, axis: Axis, by: By) -> np.ndarray:
     if rows.dtype.kind != "i":
         reason = "by='index' takes" if by == "index" else "the model was fitted to a matrix, with"
         raise TypeError(f"{name} are strings, the first is {rows[0]!r}; {reason} row numbers")
-    outside = (rows < 0) | (rows >= len(axis.counts))
+    outside = (rows < 0) | (rows >= len(axis.known))
     if by == "index" and outside.any():
         raise IndexError(
             f"{axis.what} index {rows[outside][0]} is out of range; "
-            f"expected 0 to {len(axis.counts) - 1}"
+            f"expected 0 to {len(axis.known) - 1}"
         )
     return np.where(outside, -1, rows)
 
@@ -122,7 +122,7 @@ def rows_of(
     """
     check_choice("unknown", unknown, ("fallback", "raise"))
     rows = positions_of(values, axis, by)
-    rows[axis.counts[rows] == 0] = -1
+    rows[~axis.known[rows]] = -1
     missing = np.flatnonzero(rows < 0)
     if unknown == "raise" and len(missing):
         first = values if np.ndim(values) == 0 else list(values)[missing[0]]  # type: ignore[arg-type]
@@ -141,14 +141,14 @@ def row_of(value: Any, axis: Axis, by: By) -> int:
     if by not in ("id", "index"):
         return -1
     if axis.ids is None or by == "index":
-        if type(value) is not int or not 0 <= value < len(axis.counts):
+        if type(value) is not int or not 0 <= value < len(axis.known):
             return -1
         row = value
     elif by == "id" and type(value) in (int, str):
         row = int(axis.ids.to_index([value], axis.what)[0])
     else:
         return -1
-    return row if row >= 0 and axis.counts[row] > 0 else -1
+    return row if row >= 0 and axis.known[row] else -1
 
 
 def ids_of(rows: np.ndarray, axis: Axis, by: By) -> np.ndarray:
@@ -246,7 +246,7 @@ def _items_of_users(
     items = pairs.align_to(state.user_ids, state.item_ids, shape)[1]
     if by == "index":
         users = ids_of(rows, Axis.users(state), "id")
-    own_rows = positions_of(users, Axis("user", pairs.user_ids, pairs.user_counts), "id")
+    own_rows = positions_of(users, Axis("user", pairs.user_ids, pairs.user_counts > 0), "id")
     known = items >= 0
     known_before = np.concatenate([[0], np.cumsum(known)])
     return own_rows, *_rising(known_before[view.indptr], items[known], state.n_items)
@@ -276,7 +276,7 @@ def allowed_items(
         return None
     axis = Axis.items(state)
     if candidates is None:
-        allowed = axis.counts > 0
+        allowed = axis.known.copy()
     else:
         rows = rows_of(candidates, axis, by=by, unknown=unknown)
         allowed = np.zeros(state.n_items, bool)
@@ -314,7 +314,7 @@ def own_candidates(
         return Candidates(np.arange(n_users), indptr, items.astype(np.int64))
     else:
         return None
-    known = state.item_counts[items] > 0
+    known = state.item_known[items]
     known_before = np.concatenate([[0], np.cumsum(known)])
     return Candidates(rows, known_before[indptr], items[known].astype(np.int64))
 

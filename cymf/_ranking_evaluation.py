@@ -143,7 +143,8 @@ def evaluate_ranking(
     items = held_out_ratings.align_to(
         state.user_ids, state.item_ids, (state.n_users, state.n_items)
     )[1]
-    catalogue = Catalogue(state.item_counts, int((state.user_counts > 0).sum()))
+    listable = np.maximum(state.item_counts, state.item_known)
+    catalogue = Catalogue(listable, int((state.user_counts > 0).sum()))
     held_out, users = _held_out(held_out_ratings, items, catalogue)
     rows = rows_of(users, Axis.users(state))
     if exclude_seen:

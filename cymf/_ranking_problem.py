@@ -73,10 +73,13 @@ class RatedRows:
     counts: np.ndarray
 
 
-def held_out_of(held_out: Ratings, ratings: Ratings) -> HeldOut:
+def held_out_of(
+    held_out: Ratings, ratings: Ratings, described: tuple[np.ndarray, np.ndarray] | None = None
+) -> HeldOut:
     """Return held-out interactions of known users under the row numbers of the training ratings.
 
-    An unknown item counts as missed, as in `cymf.evaluation.evaluate_ranking`.
+    An unknown item counts as missed, as in `cymf.evaluation.evaluate_ranking`. `described` says which users and items
+    are known without ratings, by their features.
 
     Raises
     ------
@@ -84,10 +87,13 @@ def held_out_of(held_out: Ratings, ratings: Ratings) -> HeldOut:
         If nothing is left that a ranking could find.
     """
     users, items, values, _ = held_out.align_to(ratings.user_ids, ratings.item_ids, ratings.shape)
+    user_known, listable = ratings.user_counts > 0, ratings.item_counts
+    if described is not None:
+        user_known, listable = user_known | described[0], np.maximum(listable, described[1])
     known = users >= 0
-    known[known] = ratings.user_counts[users[known]] > 0
+    known[known] = user_known[users[known]]
     seen = ratings.csr(np.float32)
-    catalogue = Catalogue(ratings.item_counts, int(np.count_nonzero(ratings.user_counts)))
+    catalogue = Catalogue(listable, int(np.count_nonzero(ratings.user_counts)))
     found = HeldOut.of_pairs(users[known], items[known], np.asarray(values)[known], catalogue)
     if not len(found):
         raise ValueError(

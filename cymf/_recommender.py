@@ -361,7 +361,7 @@ class Recommender(Fitted):
         state = self._fitted()
         if users is None:
             return ids_of(
-                np.flatnonzero(state.user_counts), Axis.users(state), options.get("by", "id")
+                np.flatnonzero(state.user_known), Axis.users(state), options.get("by", "id")
             )
         given = np.asarray(users)
         if given.ndim != 1:

@@ -86,7 +86,9 @@ def replay(
         if chosen != shown:
             continue
         if not math.isfinite(reward):
-            raise ValueError(f"the reward of event {n_events} is {reward!r}; expected a finite number")
+            raise ValueError(
+                f"the reward of event {n_events} is {reward!r}; expected a finite number"
+            )
         rewards.append(float(reward))
         if learn is not None:
             learn(user, chosen, float(reward))

@@ -247,9 +247,7 @@ _IMPLICIT_PARAMETERS = (
     *("reg", "reg_bias", "reg_exponent", "n_threads", "unobserved_weight", "popularity_exponent"),
     *("weighting", "confidence", "alpha", "epsilon"),
 )
-_made: weakref.WeakKeyDictionary[FittedState, dict[Any, RowPosterior]] = (
-    weakref.WeakKeyDictionary()
-)
+_made: weakref.WeakKeyDictionary[FittedState, dict[Any, RowPosterior]] = weakref.WeakKeyDictionary()
 
 
 def _made_once(
@@ -328,7 +326,9 @@ def _of_implicit(state: FittedState, estimator: Any) -> RowPosterior:
             weights = np.abs(side.confidence)
             if model.replaces:
                 lost = np.repeat(side.base, side.counts).astype(dtype)
-                weights = weights - (lost * side.column_base[side.indices] if len(side.column_base) else lost)
+                weights = weights - (
+                    lost * side.column_base[side.indices] if len(side.column_base) else lost
+                )
             sides.append(
                 _Systems(
                     side.indptr,

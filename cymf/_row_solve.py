@@ -10,7 +10,8 @@ import numpy as np
 from cymf._errors import DivergenceError
 from cymf._factors import aligned_zeros
 from cymf._ids import id_of
-from cymf._kernels import _als_lapack, kernels
+from cymf._kernels import _als_lapack, kernels, nonnegative_kernels
+from cymf._nonnegative_rows import Penalty, exact_descent
 from cymf._parallel import Workers, equal_work_chunks, single_threaded_blas
 from cymf._problem import check_squares
 from cymf._sparse_view import SparseView
@@ -31,12 +32,15 @@ class RowObjective:
     ----------
     mean, reg, reg_bias, reg_exponent : float
         μ, λ, λ_b and ν.
+    nonnegative : bool
+        Whether w ≥ 0.
     """
 
     mean: float
     reg: float
     reg_bias: float
     reg_exponent: float
+    nonnegative: bool = False
 
     @classmethod
     def of(cls, estimator: Any, state: FittedState) -> Self:
@@ -48,6 +52,7 @@ class RowObjective:
             reg,
             reg if reg_bias is None else check_number("reg_bias", reg_bias),
             check_number("reg_exponent", estimator.reg_exponent, maximum=2),
+            getattr(estimator, "nonnegative", False),
         )
 
 
@@ -93,22 +98,23 @@ def solve_rows(
         bias = np.zeros(0, dtype) if fixed_bias is None else fixed_bias[rated]
         weights = np.zeros(0, dtype) if view.weights is None else view.weights
         data = view.indptr, indices, view.values, weights
-        inputs = (
-            rows, bias, solved, solved_bias, k, objective.mean, objective.reg, objective.reg_bias,
-            objective.reg_exponent,
-        )  # fmt: skip
+        sides = rows, bias, solved, solved_bias, k, objective.mean
+        penalties = objective.reg_bias, objective.reg_exponent
+        inputs: tuple[Any, ...] = *sides, objective.reg, *penalties
+        half_sweep, size = kernels.als_half_sweep, kernels.als_scratch_size(k, width)
+        if objective.nonnegative:
+            inputs = *sides, *Penalty(objective.reg), *penalties, *exact_descent(dtype)
+            half_sweep = nonnegative_kernels.nonnegative_half_sweep
+            size = nonnegative_kernels.nonnegative_scratch_size(k, width)
         chunks = equal_work_chunks(view.indptr, k / 6 + 1)
         counter = np.zeros(1, np.int64)
-        size = kernels.als_scratch_size(k, width)
 
         def work(_: int) -> None:
-            kernels.als_half_sweep(
-                *data, *inputs, chunks, counter, status, aligned_zeros(size, dtype)
-            )
+            half_sweep(*data, *inputs, chunks, counter, status, aligned_zeros(size, dtype))
 
         with Workers(n_threads) as workers:
             workers.run(work, float(k * (k + 1)) * len(indices) + n_rows * k**3 / 3)
-        if status.any():
+        if status.any() and not objective.nonnegative:
             failed = np.flatnonzero(status)
             with single_threaded_blas():
                 _als_lapack.als_minimum_norm_rows(failed, *data, *inputs, status)

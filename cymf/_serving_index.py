@@ -235,10 +235,11 @@ def serving_index(state: FittedState, purpose: Purpose) -> ServingIndex:
 def _build(state: FittedState, purpose: Purpose) -> ServingIndex:
     by_user = purpose.startswith("user")
     factors = state.user_factors if by_user else state.item_factors
-    counts = state.user_counts if by_user else state.item_counts
-    known = None if counts.all() else np.flatnonzero(counts)
+    is_known = state.user_known if by_user else state.item_known
+    known = None if is_known.all() else np.flatnonzero(is_known)
     if purpose == "popularity":
-        return ServingIndex.build(np.zeros((len(counts), 0)), counts.astype(np.float64), known)
+        counts = state.item_counts.astype(np.float64)
+        return ServingIndex.build(np.zeros((len(counts), 0)), counts, known)
     if purpose == "recommend" and state.item_bias is not None:
         norms = np.sqrt(np.einsum("uf,uf->u", state.user_factors, state.user_factors))
         return ServingIndex.build(factors, state.item_bias, known, float(norms.max(initial=0)))

@@ -14,6 +14,7 @@ from cymf.ratings import Ratings
 __all__ = [
     "RandomState",
     "check_ratings",
+    "cold_item_split",
     "cold_user_split",
     "input_sequence",
     "kfold",
@@ -319,11 +320,39 @@ def cold_user_split(
     ([0, 3, 3, 3], [0, 0, 0, 3])
     """
     check_ratings(ratings)
-    active = np.flatnonzero(ratings.user_counts)
-    count = _test_count(test_size, len(active), "users")
-    cold = np.zeros(ratings.n_users, dtype=bool)
-    cold[_generator(random_state).choice(active, count, replace=False, shuffle=False)] = True
+    cold = _cold_rows(ratings.user_counts, test_size, random_state, "users")
     return _parts(ratings, cold[ratings.users])
+
+
+def cold_item_split(
+    ratings: Ratings, test_size: float = 0.2, random_state: RandomState = 0
+) -> tuple[Ratings, Ratings]:
+    """Draw test items at random; all their ratings are the test, and the model knows nothing of them.
+
+    Parameters, answers and errors are those of `cold_user_split`, with items for users.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cymf.ratings import Ratings
+    >>> from cymf.evaluation import cold_item_split
+    >>> train, test = cold_item_split(Ratings.from_matrix(np.ones((4, 3))), test_size=1)
+    >>> sorted(train.item_counts.tolist()), sorted(test.item_counts.tolist())
+    ([0, 4, 4], [0, 0, 4])
+    """
+    check_ratings(ratings)
+    cold = _cold_rows(ratings.item_counts, test_size, random_state, "items")
+    return _parts(ratings, cold[ratings.items])
+
+
+def _cold_rows(
+    counts: NDArray[np.int64], test_size: float, random_state: RandomState, what: str
+) -> NDArray[np.bool_]:
+    active = np.flatnonzero(counts)
+    count = _test_count(test_size, len(active), what)
+    cold = np.zeros(len(counts), dtype=bool)
+    cold[_generator(random_state).choice(active, count, replace=False, shuffle=False)] = True
+    return cold
 
 
 def _parts(ratings: Ratings, in_test: NDArray[np.bool_]) -> tuple[Ratings, Ratings]:

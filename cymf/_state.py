@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class FittedState:
     user_ids, item_ids : IdMap or None
         None where the ids are the row numbers.
     user_counts, item_counts : ndarray of int64, shape (n_users,) and (n_items,)
-        Training ratings of each row. A row is known if it has at least one.
+        Training ratings of each row. A row is known if it has at least one, or features.
     ratings : Ratings or None
         What the model was trained on, or None where it was told to forget that.
     history : mapping of str to list of float
@@ -83,6 +84,20 @@ class FittedState:
     def __setstate__(self, attributes: dict[str, Any]) -> None:
         self.__dict__.update(attributes)
         self._lock()  # NumPy does not pickle the read-only flag
+
+    @cached_property
+    def user_known(self) -> np.ndarray:
+        """Of which users something is known: training ratings, or features."""
+        return self._known("user", self.user_counts)
+
+    @cached_property
+    def item_known(self) -> np.ndarray:
+        """Of which items something is known: training ratings, or features."""
+        return self._known("item", self.item_counts)
+
+    def _known(self, what: str, counts: np.ndarray) -> np.ndarray:
+        described = self.extra.get(f"{what}_described")
+        return counts > 0 if described is None else (counts > 0) | described
 
     @property
     def n_users(self) -> int:

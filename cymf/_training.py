@@ -10,14 +10,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, Self
 
 from cymf._errors import warn_of_convergence
 
-if TYPE_CHECKING:
-    from cymf._factors import Factors
-
 __all__ = ["Iteration", "TrainingLoop"]
+
+
+class Restorable(Protocol):
+    """What training changes, and can go back to: factors, or these and more."""
+
+    def copy(self) -> Self: ...
+
+    def assign(self, other: Self, /) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ class TrainingLoop:
         self,
         step: Callable[[int], bool],
         measure: Callable[[], tuple[float, ...]],
-        factors: Factors,
+        factors: Restorable,
     ) -> None:
         """Repeat ``step(iteration) -> converged`` and ``measure()``, which returns what `measured` names."""
 
@@ -108,7 +113,7 @@ class TrainingLoop:
         self,
         solver: Callable[[Callable[[bool], bool]], None],
         measure: Callable[[], tuple[float, ...]],
-        factors: Factors,
+        factors: Restorable,
     ) -> None:
         """Run a solver that repeats itself and calls ``finished(converged) -> stop`` after each iteration."""
         best, best_iteration, kept = math.inf, 0, None

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from cymf import _cold
 from cymf._als_growth import updated
 from cymf._errors import DivergenceError
-from cymf._estimator import FitSettings, fitting
+from cymf._estimator import FitFeatures, FitSettings, fitting
 from cymf._explain import Explanation, explain_explicit
 from cymf._factors import Factors, aligned_zeros, predicted_change
+from cymf._feature_state import refuse_features
 from cymf._fold_in import ExplicitModel
 from cymf._inputs import training_ratings
 from cymf._kernels import _als_lapack, kernels
@@ -54,6 +56,8 @@ class ALS(ExplicitModel):
         λ_b, the penalty on biases; None takes `reg`.
     reg_exponent : float, default 0.5
         ν: 0 is the textbook's penalty, 1 scales it by the number of ratings (Zhou et al.).
+    feature_reg : float, default 10
+        λ_B, the penalty on what is learnt of features, for `fit` with features: see Notes.
     use_bias : bool, default True
         Whether the model has the biases μ + b_i + b_j; without them it is A ≈ W H.
     nonnegative : bool, default False
@@ -98,6 +102,17 @@ class ALS(ExplicitModel):
     verbose : bool, default False
         Whether to show a progress bar.
 
+    Notes
+    -----
+    With features F of users, of items, or of both, rows are drawn to what their features predict: the penalty on users
+    is, and that on items likewise,
+
+        ½ Σ_i n_i^ν (λ ‖w_i − F_i B‖² + λ_b (b_i − F_i β)²) + ½ λ_B (‖B‖² + ‖β‖²).
+
+    B and β are learnt with the rest, by exact steps; the objective never rises. A row without ratings is F_i B and
+    F_i β, and one with many ratings leaves them behind (Agarwal and Chen 2009, "Regression-based latent factor
+    models").
+
     References
     ----------
     Zhou, Wilkinson, Schreiber and Pan 2008, "Large-scale parallel collaborative filtering for the Netflix prize",
@@ -121,6 +136,7 @@ class ALS(ExplicitModel):
         reg: float = 1.2,
         reg_bias: float | None = None,
         reg_exponent: float = 0.5,
+        feature_reg: float = 10.0,
         use_bias: bool = True,
         nonnegative: bool = False,
         max_iter: int = 15,
@@ -142,6 +158,7 @@ class ALS(ExplicitModel):
         self.reg = reg
         self.reg_bias = reg_bias
         self.reg_exponent = reg_exponent
+        self.feature_reg = feature_reg
         self.use_bias = use_bias
         self.nonnegative = nonnegative
         self.max_iter = max_iter
@@ -168,6 +185,8 @@ class ALS(ExplicitModel):
         validation: Any = None,
         callback: Callable[[Iteration], Any] | None = None,
         init: Any = None,
+        user_features: Any = None,
+        item_features: Any = None,
     ) -> Self:
         """Learn factors and biases.
 
@@ -186,6 +205,11 @@ class ALS(ExplicitModel):
         init : fitted model, or (user_factors, item_factors), optional
             Where to start from. A model's rows are found by id. The first solve is that of the items, from the users'
             factors and biases. With `nonnegative`, their absolute values are taken.
+        user_features, item_features : Features, table, or matrix with a row for each user or item, optional
+            What is known of users and items beside their ratings. Rows of `Features` and of tables are found by id
+            (of a table, in the column ``"user"`` or ``"item"``, else in the first); those without ratings become users
+            and items of the model, and those without features have no prior. Rows of a matrix stand in the order of
+            the ratings' rows. Not with `nonnegative`, whose rows could not be drawn to negative ones.
 
         Returns
         -------
@@ -210,8 +234,17 @@ class ALS(ExplicitModel):
             )
         cg_steps = check_integer("cg_steps", self.cg_steps, 1)
         block_size = check_integer("block_size", self.block_size, 1)
+        features = FitFeatures.of(self, user_features, item_features)
+        if nonnegative and features is not None:
+            raise ValueError(
+                "nonnegative=True does not go with features, which draw rows to negative ones as well; leave out "
+                "user_features and item_features, or set nonnegative=False"
+            )
         with (
-            fitting(self, settings, X, y, sample_weight, validation, callback) as (problem, loop),
+            fitting(self, settings, X, y, sample_weight, validation, callback, features) as (
+                problem,
+                loop,
+            ),
             single_threaded_blas(),
         ):
             factors = settings.start(problem, init)
@@ -237,7 +270,7 @@ class ALS(ExplicitModel):
                 change, size = predicted_change(before, factors, problem.mean, problem.workers.run)
                 return change <= max(tol * size, tol_abs)
 
-            loop.run(step, lambda: settings.measure(problem, factors), factors)
+            loop.run(step, lambda: settings.measure(problem, factors), problem.iterate(factors))
             if isinstance(rows, ObservedRows):
                 rows.solve_users(factors, exact_descent(problem.dtype))
             self._publish(settings.state(problem, factors, loop))
@@ -281,9 +314,15 @@ class ALS(ExplicitModel):
         old = self._state
         if old is None:
             return self.fit(X, y, sample_weight=sample_weight)
+        refuse_features(old, "partial_fit")
         ratings = training_ratings(X, y, sample_weight)
         self._publish(updated(self, old, FitSettings.of(self), ratings, n_iter))
         return self
+
+    predict_cold = _cold.predict_cold
+    recommend_cold = _cold.recommend_cold
+    user_feature_factors_ = _cold.user_feature_factors
+    item_feature_factors_ = _cold.item_feature_factors
 
     def explain(self, user: Any, item: Any, *, by: By = "id") -> Explanation:
         """Return which of a user's ratings made the prediction for an item.
@@ -318,6 +357,11 @@ class ALS(ExplicitModel):
     def _posterior(self, state: FittedState) -> RowPosterior:
         from cymf._row_posterior import RowPosterior
 
+        if self.nonnegative:
+            raise ValueError(
+                "nonnegative=True: rows at the border w ≥ 0 have no normal posterior, and so no standard deviation; "
+                "fit with nonnegative=False"
+            )
         return RowPosterior.of_explicit(state, self)
 
 
@@ -367,6 +411,11 @@ class RowSolver:
         problem, k = self.problem, self.problem.n_factors
         settings = problem.mean, problem.reg, problem.reg_bias, problem.reg_exponent
         status = np.zeros(len(solved[0]), np.int8)
+        prior = problem.priors.get(name)
+        if prior is not None:
+            prior.learn(*solved)
+            prior.follow(problem, side, fixed, *solved)
+            side = prior.centred(side, fixed[0], *solved, problem.workers)
         inputs: tuple[Any, ...]
         if self._solver == "cg":
             inputs = *fixed, *solved, *settings, _mean_squares(fixed[0], fixed_side), self._cg_steps
@@ -397,6 +446,8 @@ class RowSolver:
                 f"the solution of {name} {row!r} ({side.counts[failed[0]]} ratings) is not finite; "
                 "raise reg, or scale the ratings down"
             )
+        if prior is not None:
+            prior.add_to(*solved)
 
 
 def _mean_squares(factors: np.ndarray, side: Side) -> np.ndarray:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cymf
 from cymf._cli_console import Console
+from cymf._cli_features import add_feature_flags
 from cymf._cli_files import add_file_flags
 from cymf._cli_parameters import ESTIMATORS, add_parameter_flags, flag_owners, given_parameters
 from cymf._recommendation_file import SUFFIXES
@@ -159,6 +160,7 @@ def _add_fit(command: argparse.ArgumentParser, model: str) -> None:
         metavar="FILE",
         help="held-out ratings to watch the error, or the ranking, on",
     )
+    add_feature_flags(command)
     _add_model(command, model)
     command.set_defaults(run=run_fit)
 
@@ -214,6 +216,12 @@ def _add_recommend(command: argparse.ArgumentParser, model: str) -> None:
     users = command.add_mutually_exclusive_group(required=True)
     users.add_argument("--users", nargs="+", metavar="ID", help="ids of users")
     users.add_argument("--all-users", action="store_true", help="every user of the model")
+    users.add_argument(
+        "--user-features",
+        type=Path,
+        metavar="FILE",
+        help="table of new users, with the columns that the model was fitted with",
+    )
     command.add_argument("-n", type=int, default=10, help="items a user (default: %(default)s)")
     seen = command.add_mutually_exclusive_group()
     seen.add_argument(
@@ -242,6 +250,10 @@ def _add_recommend(command: argparse.ArgumentParser, model: str) -> None:
 def _check_recommend(arguments: argparse.Namespace, command: argparse.ArgumentParser) -> None:
     if arguments.n < 1:
         command.error(f"-n must be at least 1, got {arguments.n}")
+    if arguments.user_features is not None and arguments.seen is not None:
+        command.error(
+            "--seen is for users of the model; those of --user-features have seen nothing"
+        )
     if arguments.output is not None and arguments.output.suffix not in SUFFIXES:
         command.error(f"--output must end in {' or '.join(SUFFIXES)}, got {arguments.output}")
 

@@ -1,9 +1,9 @@
 """Splitting data into train and test, and measuring predictions and rankings.
 
-Splits: `random_split`, `leave_k_out`, `leave_latest_out`, `temporal_split`, `cold_user_split`, `kfold`. Errors of
-predicted ratings: `rmse`, `mae`. Rankings against all items: `evaluate_ranking`, with `compare` for two models; against
-sampled items: `evaluate_sampled`, `sample_negatives`. Over folds: `cross_validate`; over parameters: `GridSearch`,
-`RandomSearch`. Policies that explore, from a log of random recommendations: `replay`.
+Splits: `random_split`, `leave_k_out`, `leave_latest_out`, `temporal_split`, `cold_user_split`, `cold_item_split`,
+`kfold`. Errors of predicted ratings: `rmse`, `mae`. Rankings against all items: `evaluate_ranking`, with `compare` for
+two models; against sampled items: `evaluate_sampled`, `sample_negatives`. Over folds: `cross_validate`; over
+parameters: `GridSearch`, `RandomSearch`. Policies that explore, from a log of random recommendations: `replay`.
 
 Examples
 --------
@@ -24,6 +24,7 @@ from cymf._rating_errors import mae, rmse
 from cymf._replay import ReplayReport, replay
 from cymf._sampled_evaluation import evaluate_sampled, sample_negatives
 from cymf._splits import (
+    cold_item_split,
     cold_user_split,
     kfold,
     leave_k_out,
@@ -39,6 +40,7 @@ __all__ = [
     "RankingReport",
     "Recommender",
     "ReplayReport",
+    "cold_item_split",
     "cold_user_split",
     "compare",
     "cross_validate",

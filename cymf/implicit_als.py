@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from cymf import _cold
 from cymf._base import MatrixFactorization
+from cymf._estimator import FitFeatures, aligned
 from cymf._explain import Explanation, explain_implicit
+from cymf._feature_state import predicted_rows, refuse_features
 from cymf._fold_in import as_rows_of_users
 from cymf._growth import grow
 from cymf._implicit_fold_in import FoldIn, view_of
@@ -65,6 +68,8 @@ class ImplicitALS(MatrixFactorization):
         λ_b, the penalty on biases; None takes `reg`. Zero if and only if `reg` is.
     reg_exponent : float, default 1
         ν: 0 is the plain penalty λ ‖w_i‖², 1 scales it by the weight that pulls at the row.
+    feature_reg : float, default 1
+        λ_B, the penalty on what is learnt of features, for `fit` with features: see Notes.
     unobserved_weight : float, default 0.01
         α₀, the weight of a cell that was not observed. In proportion to the confidences of observed ones it says
         how much is concluded from nothing having happened.
@@ -121,6 +126,14 @@ class ImplicitALS(MatrixFactorization):
     Without biases the factors of a fitted model stand in the eigenbasis of Σ_j v_j h_j h_jᵀ: products w·h are what the
     objective knows, and they do not change when both sides are rotated alike.
 
+    With features F of users, of items, or of both, rows are drawn to what their features predict: the penalty on users
+    is, and that on items likewise,
+
+        ½ Σ_i ρ_i (λ ‖w_i − F_i B‖² + λ_b (b_i − F_i β)²) + ½ λ_B (‖B‖² + ‖β‖²).
+
+    B and β are learnt with the rest, by exact steps; the objective never rises. A row without observed cells, which
+    takes no part in training, is F_i B and F_i β; one with many leaves them behind.
+
     References
     ----------
     Hu, Koren and Volinsky 2008, "Collaborative filtering for implicit feedback datasets". Rendle, Krichene, Zhang and
@@ -148,6 +161,7 @@ class ImplicitALS(MatrixFactorization):
         reg: float = 0.01,
         reg_bias: float | None = None,
         reg_exponent: float = 1.0,
+        feature_reg: float = 1.0,
         unobserved_weight: float = 0.01,
         popularity_exponent: float = 0.0,
         weighting: str = "hu",
@@ -175,6 +189,7 @@ class ImplicitALS(MatrixFactorization):
         self.reg = reg
         self.reg_bias = reg_bias
         self.reg_exponent = reg_exponent
+        self.feature_reg = feature_reg
         self.unobserved_weight = unobserved_weight
         self.popularity_exponent = popularity_exponent
         self.weighting = weighting
@@ -207,6 +222,8 @@ class ImplicitALS(MatrixFactorization):
         validation: Any = None,
         callback: Callable[[Iteration], Any] | None = None,
         init: Any = None,
+        user_features: Any = None,
+        item_features: Any = None,
     ) -> Self:
         """Learn factors and biases.
 
@@ -226,6 +243,11 @@ class ImplicitALS(MatrixFactorization):
         init : fitted model, or (user_factors, item_factors), optional
             Where to start from. A model's rows are found by id. The first solve is that of the items, from the users'
             factors and biases.
+        user_features, item_features : Features, table, or matrix with a row for each user or item, optional
+            What is known of users and items beside what was observed. Rows of `Features` and of tables are found by id
+            (of a table, in the column ``"user"`` or ``"item"``, else in the first); those without observed cells become
+            users and items of the model, and those without features have no prior. Rows of a matrix stand in the order
+            of the ratings' rows.
 
         Returns
         -------
@@ -247,10 +269,13 @@ class ImplicitALS(MatrixFactorization):
             raise ValueError(
                 f"patience={settings.patience} needs a validation set; give fit(…, validation=…), or patience=None"
             )
-        ratings = training_ratings(X, y, sample_weight)
-        score = validation_score(validation, ratings, settings)
+        features = FitFeatures.of(self, user_features, item_features)
+        ratings, sides = aligned(training_ratings(X, y, sample_weight), features)
+        score = validation_score(validation, ratings, settings, sides.described(ratings.shape))
         with Workers(settings.n_threads) as workers, single_threaded_blas():
             problem = ImplicitProblem(ratings, settings.model, settings.dtype, workers)
+            if features is not None:
+                problem.describe(sides, features.reg)
             loop = settings.loop(type(self).__name__, callback)
             factors = settings.start(problem, init)
             rows = settings.rows(problem)
@@ -269,9 +294,10 @@ class ImplicitALS(MatrixFactorization):
                 now = objective
                 if settings.track_objective and settings.tol == 0:
                     now = problem.objective(factors, rows.all_cells(factors))
-                return now, score(factors)
+                return now, score(problem.priors.filled(factors))
 
-            loop.run(step, measure, factors)
+            loop.run(step, measure, problem.iterate(factors))
+            problem.priors.finish(factors)
             self._publish(
                 problem.state(
                     factors,
@@ -313,6 +339,7 @@ class ImplicitALS(MatrixFactorization):
         old = self._state
         if old is None:
             return self.fit(X, y, sample_weight=sample_weight)
+        refuse_features(old, "partial_fit")
         settings = Settings.of(self)
         model = settings.model
         if (old.n_factors, old.user_bias is not None) != (model.n_factors, model.use_bias):
@@ -357,7 +384,13 @@ class ImplicitALS(MatrixFactorization):
         return self
 
     def user_factors_for(
-        self, ratings: Any, strengths: Any = None, *, by: By = "id", return_bias: bool = False
+        self,
+        ratings: Any,
+        strengths: Any = None,
+        *,
+        by: By = "id",
+        return_bias: bool = False,
+        features: Any = None,
     ) -> Any:
         """Return factors of users as if they had these ratings and no others: the exact solution, items fixed.
 
@@ -372,37 +405,52 @@ class ImplicitALS(MatrixFactorization):
             Whether a single user's items are ids or row numbers.
         return_bias : bool, default False
             Whether to return the users' biases as well.
+        features : Features, table, mapping, or matrix with a row for each user, optional
+            What the users are drawn to, for a model that was fitted with `user_features`; in the order of the rows,
+            whatever their ids. Without them, rows are drawn to zero.
 
         Returns
         -------
         factors : ndarray of shape (n_users, n_factors), or (n_factors,) for a single user
-            In the order of the ratings' rows. A user without known items has zeros.
+            In the order of the ratings' rows. A user without known items has zeros, or what the features predict.
         bias : ndarray of shape (n_users,), or float
             Only with ``return_bias=True``; zero in a model without biases.
 
         Raises
         ------
         ValueError, TypeError
-            If the ratings are not what they should be.
+            If the ratings or features are not what they should be.
         NotFittedError
             If `fit` has not been called.
 
         Notes
         -----
-        Of a user from training, this is the row that `fit` ended with, if it solved rows exactly. The first call
-        prepares the items, in time and memory like a half-sweep's; their factors are not changed.
+        Of a user from training, with the same features, this is the row that `fit` ended with, if it solved rows
+        exactly. The first call prepares the items, in time and memory like a half-sweep's; their factors are not
+        changed.
         """
-        return self._fold_in("user", ratings, strengths, by, return_bias)
+        return self._fold_in("user", ratings, strengths, by, return_bias, features)
 
     def item_factors_for(
-        self, ratings: Any, strengths: Any = None, *, by: By = "id", return_bias: bool = False
+        self,
+        ratings: Any,
+        strengths: Any = None,
+        *,
+        by: By = "id",
+        return_bias: bool = False,
+        features: Any = None,
     ) -> Any:
         """Return factors of items as if they had these ratings and no others: the exact solution, users fixed.
 
         Parameters, answers and errors are those of `user_factors_for`, with items for users: columns of `ratings` are
         the items, or `ratings` are the users of a single item. An item's unobserved weight is that of its popularity.
         """
-        return self._fold_in("item", ratings, strengths, by, return_bias)
+        return self._fold_in("item", ratings, strengths, by, return_bias, features)
+
+    predict_cold = _cold.predict_cold
+    recommend_cold = _cold.recommend_cold
+    user_feature_factors_ = _cold.user_feature_factors
+    item_feature_factors_ = _cold.item_feature_factors
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the factors of users by their ratings, as scikit-learn's transformers do: `user_factors_for` of `X`.
@@ -460,12 +508,18 @@ class ImplicitALS(MatrixFactorization):
 
         return RowPosterior.of_implicit(state, self)
 
-    def _fold_in(self, which: str, ratings: Any, strengths: Any, by: By, return_bias: bool) -> Any:
+    def _fold_in(
+        self, which: str, ratings: Any, strengths: Any, by: By, return_bias: bool, features: Any
+    ) -> Any:
         state = self._fitted()
         fold_in = FoldIn.of(state, self, which)
         view, single = view_of(ratings, strengths, state, which, by)
         n_threads = 1 if single else check_threads(self.n_threads)
-        factors, bias = fold_in.solve(fold_in.side(view), n_threads)
+        side = fold_in.side(view)
+        drawn_to = None
+        if features is not None:
+            drawn_to = predicted_rows(state, which, features, len(side.counts), type(self).__name__)
+        factors, bias = fold_in.solve(side, n_threads, drawn_to)
         if not return_bias:
             return factors[0] if single else factors
         bias = np.zeros(len(factors), state.dtype) if bias is None else bias

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from cymf import _cold
 from cymf._epochs import Epochs, LearningRate
-from cymf._estimator import FitSettings, fitting
+from cymf._estimator import FitFeatures, FitSettings, fitting
+from cymf._feature_state import refuse_features
 from cymf._fold_in import ExplicitModel
 from cymf._growth import grow
 from cymf._inputs import training_ratings
+from cymf._parallel import single_threaded_blas
 from cymf._training import Iteration, TrainingLoop
 from cymf._validation import check_choice, check_integer, check_number
 
@@ -47,6 +51,8 @@ class SGD(ExplicitModel):
         λ_b, the penalty on biases; None takes `reg`.
     reg_exponent : float, default 1
         ν: 0 is the textbook's penalty, 1 scales it by the number of ratings, so that a step's share is the plain λ.
+    feature_reg : float, default 10
+        λ_B, the penalty on what is learnt of features, for `fit` with features: see `ALS`.
     use_bias : bool, default True
         Whether the model has the biases μ + b_i + b_j; without them it is A ≈ W H.
     learning_rate : float, default 0.02
@@ -107,6 +113,7 @@ class SGD(ExplicitModel):
         reg: float = 0.05,
         reg_bias: float | None = None,
         reg_exponent: float = 1.0,
+        feature_reg: float = 10.0,
         use_bias: bool = True,
         learning_rate: float = 0.02,
         schedule: str = "exponential",
@@ -127,6 +134,7 @@ class SGD(ExplicitModel):
         self.reg = reg
         self.reg_bias = reg_bias
         self.reg_exponent = reg_exponent
+        self.feature_reg = feature_reg
         self.use_bias = use_bias
         self.learning_rate = learning_rate
         self.schedule = schedule
@@ -152,6 +160,8 @@ class SGD(ExplicitModel):
         validation: Any = None,
         callback: Callable[[Iteration], Any] | None = None,
         init: Any = None,
+        user_features: Any = None,
+        item_features: Any = None,
     ) -> Self:
         """Learn factors and biases.
 
@@ -169,6 +179,10 @@ class SGD(ExplicitModel):
             Called with an `Iteration` after every epoch; a true result stops training.
         init : fitted model, or (user_factors, item_factors), optional
             Where to start from. A model's rows are found by id.
+        user_features, item_features : Features, table, or matrix with a row for each user or item, optional
+            What is known of users and items beside their ratings, as `ALS.fit` takes it. Rows are pulled to what their
+            features predict by the same objective, several times an epoch; what is learnt of features is solved for
+            exactly after each. Not with the schedules of AdaGrad.
 
         Returns
         -------
@@ -185,7 +199,14 @@ class SGD(ExplicitModel):
         tol = check_number("tol", self.tol)
         rate = LearningRate.of(self)
         back_off = self._backs_off()
-        with fitting(self, settings, X, y, sample_weight, validation, callback) as (problem, loop):
+        features = FitFeatures.of(self, user_features, item_features)
+        with (
+            fitting(self, settings, X, y, sample_weight, validation, callback, features) as (
+                problem,
+                loop,
+            ),
+            single_threaded_blas() if features is not None else nullcontext(),
+        ):
             epochs = Epochs(
                 problem,
                 settings.start(problem, init),
@@ -194,8 +215,15 @@ class SGD(ExplicitModel):
                 back_off=back_off,
             )
             self._run(settings, problem, loop, epochs, tol)
-            self._publish(settings.state(problem, epochs.factors(), loop, epochs.sums()))
+            factors = epochs.factors()
+            problem.priors.finish(factors)
+            self._publish(settings.state(problem, factors, loop, epochs.sums()))
         return self
+
+    predict_cold = _cold.predict_cold
+    recommend_cold = _cold.recommend_cold
+    user_feature_factors_ = _cold.user_feature_factors
+    item_feature_factors_ = _cold.item_feature_factors
 
     def partial_fit(
         self,
@@ -249,6 +277,7 @@ class SGD(ExplicitModel):
                     f"the model was fitted with n_factors={old.n_factors} and "
                     f"use_bias={old.user_bias is not None}; expected the same parameters as then, or fit anew"
                 )
+            refuse_features(old, "partial_fit")
             growth = grow(old, training_ratings(X, y, sample_weight))
             X, y, sample_weight = growth.new, None, None
         with fitting(self, settings, X, y, sample_weight, None, None) as (problem, loop):
@@ -315,14 +344,15 @@ class SGD(ExplicitModel):
         def measure() -> tuple[float, float, float]:
             if not settings.track_objective and problem.validation is None:
                 return math.nan, train_rmse, math.nan
-            objective, exact_rmse, validation_rmse = settings.measure(problem, epochs.factors())
+            factors = problem.priors.filled(epochs.factors())
+            objective, exact_rmse, validation_rmse = settings.measure(problem, factors)
             return (
                 objective,
                 exact_rmse if settings.track_objective else train_rmse,
                 validation_rmse,
             )
 
-        loop.run(step, measure, epochs.working)
+        loop.run(step, measure, problem.iterate(epochs.working))
 
 
 def _take_over(state: FittedState, factors: Factors) -> None:

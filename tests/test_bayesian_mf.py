@@ -13,7 +13,10 @@ from cymf.evaluation import kfold
 
 def small(**parameters):
     return cymf.BayesianMF(
-        **({"n_factors": 3, "burn_in": 5, "n_samples": 6, "thinning": 2, "n_threads": 1} | parameters)
+        **(
+            {"n_factors": 3, "burn_in": 5, "n_samples": 6, "thinning": 2, "n_threads": 1}
+            | parameters
+        )
     )
 
 
@@ -67,7 +70,10 @@ def test_predictions_are_means_over_the_draws(implicit_sets):
     predicted, latent = model.predict(users.ravel(), items.ravel(), return_std=True, std="latent")
     np.testing.assert_allclose(predicted.reshape(ratings.shape)[known], mean[known])
     np.testing.assert_allclose(latent.reshape(ratings.shape)[known], spread[known])
-    noise = model.predict(3, 3, return_std=True)[1] ** 2 - model.predict(3, 3, return_std=True, std="latent")[1] ** 2
+    noise = (
+        model.predict(3, 3, return_std=True)[1] ** 2
+        - model.predict(3, 3, return_std=True, std="latent")[1] ** 2
+    )
     assert noise == pytest.approx(np.mean(state.extra["draws_noise_variance"]))
     assert model.noise_std_ == pytest.approx(np.sqrt(noise))
 
@@ -192,7 +198,11 @@ def test_unknown_rows_are_predicted_by_their_mean_and_are_less_sure():
 def test_weights_are_precisions():
     ratings = star_ratings(weights="integer")
     twice = cymf.Ratings.from_triplets(
-        ratings.users, ratings.items, ratings.values, weights=100.0 * ratings.weights, shape=ratings.shape
+        ratings.users,
+        ratings.items,
+        ratings.values,
+        weights=100.0 * ratings.weights,
+        shape=ratings.shape,
     )
     light, heavy = (small(dtype="float64").fit(data) for data in (ratings, twice))
     assert heavy.noise_std_ == pytest.approx(10 * light.noise_std_, rel=1e-6)
@@ -270,7 +280,9 @@ def test_normal_wishart_finds_mean_and_precision_of_many_rows():
 def test_movielens_100k(data_dir):
     ratings = cymf.datasets.load_movielens("100k", data_home=data_dir).ratings
     train, test = next(iter(kfold(ratings, 5, random_state=0)))
-    model = cymf.BayesianMF(16, burn_in=30, n_samples=20, thinning=4, n_threads=1).fit(train, validation=test)
+    model = cymf.BayesianMF(16, burn_in=30, n_samples=20, thinning=4, n_threads=1).fit(
+        train, validation=test
+    )
     assert model.history_["validation_rmse"][-1] < 0.908  # folds differ: ALS has 0.919 here
     values = test.values
     low, high = model.predict_interval(test.users, test.items, by="index")

@@ -102,7 +102,9 @@ def test_sampled_scores_of_als_have_its_variance(models):
     scores = posterior.sampled_scores(rows, streams, 0, 1.0)
     predicted, deviation = model.predict(5, np.arange(30), return_std=True, std="latent")
     users_part = scores.std(axis=0)
-    np.testing.assert_allclose(scores.mean(axis=0), predicted, atol=5 * deviation.max() / math.sqrt(3000))
+    np.testing.assert_allclose(
+        scores.mean(axis=0), predicted, atol=5 * deviation.max() / math.sqrt(3000)
+    )
     assert np.all(users_part[1:] <= 1.05 * deviation[1:])  # the items' part is left out
     k = model.n_factors
     g = np.append(model.item_factors_[4].astype(float), 1)
@@ -126,7 +128,10 @@ def test_draws_of_bayesian_mf_are_its_kept_ones(models):
     for s in range(n):
         block = slice(s * k, s * k + k)
         drawn = state.extra["draws_mean"][s] + state.extra["draws_user_bias"][s, 3]
-        drawn += state.extra["draws_item_bias"][s] + n * state.item_factors[:, block] @ state.user_factors[3, block]
+        drawn += (
+            state.extra["draws_item_bias"][s]
+            + n * state.item_factors[:, block] @ state.user_factors[3, block]
+        )
         distances.append(np.abs(drawn[items] - scores).max())
     assert min(distances) < 1e-4
     assert sorted(distances)[1] > 1e-3
@@ -170,7 +175,11 @@ def regret(explore, seed, epsilon=0.0, rounds=25):
     """What choosing was worse by than knowing, summed over rounds of one recommendation to everybody."""
     rng = np.random.default_rng(seed)
     n_users, n_items, k = 40, 60, 2
-    truth = 3 + rng.normal(0, 0.3, n_items) + rng.normal(size=(n_users, k)) @ rng.normal(size=(k, n_items))
+    truth = (
+        3
+        + rng.normal(0, 0.3, n_items)
+        + rng.normal(size=(n_users, k)) @ rng.normal(size=(k, n_items))
+    )
     noise = 0.5
     seen = np.zeros(truth.shape, bool)
     seen[np.arange(n_users), rng.integers(0, n_items, n_users)] = True
@@ -178,7 +187,9 @@ def regret(explore, seed, epsilon=0.0, rounds=25):
     values = np.where(seen, truth + rng.normal(0, noise, truth.shape), np.nan)
     lost = 0.0
     for turn in range(rounds):
-        model = cymf.ALS(k, reg=0.25, reg_bias=1.0, reg_exponent=0.0, max_iter=6, n_threads=1).fit(values)
+        model = cymf.ALS(k, reg=0.25, reg_bias=1.0, reg_exponent=0.0, max_iter=6, n_threads=1).fit(
+            values
+        )
         options = {"explore": explore, "random_state": turn} if explore else {}
         chosen = model.recommend(np.arange(n_users), 1, **options)[0][:, 0]
         left = np.where(seen, -np.inf, truth)
@@ -187,7 +198,9 @@ def regret(explore, seed, epsilon=0.0, rounds=25):
             chosen = np.where(rng.random(n_users) < epsilon, random, chosen)
         lost += float(np.sum(left.max(1) - truth[np.arange(n_users), chosen]))
         seen[np.arange(n_users), chosen] = True
-        values[np.arange(n_users), chosen] = truth[np.arange(n_users), chosen] + rng.normal(0, noise, n_users)
+        values[np.arange(n_users), chosen] = truth[np.arange(n_users), chosen] + rng.normal(
+            0, noise, n_users
+        )
     return lost
 
 
@@ -207,7 +220,10 @@ def uniform_log(n, rng):
     quality = np.array([0.2, 0.5, 0.8])
     shown = rng.integers(0, 3, n)
     rewards = (rng.random(n) < quality[shown]).astype(float)
-    return [(f"user {t}", [0, 1, 2], int(j), r) for t, (j, r) in enumerate(zip(shown, rewards, strict=True))]
+    return [
+        (f"user {t}", [0, 1, 2], int(j), r)
+        for t, (j, r) in enumerate(zip(shown, rewards, strict=True))
+    ]
 
 
 def test_replay_finds_what_a_policy_earns():

@@ -248,7 +248,9 @@ def test_a_system_that_is_not_positive_has_a_status(level):
 @pytest.mark.parametrize("q", [1, 17])
 def test_set_vectors_are_the_slow_twins_and_threads_change_no_bit(level, dtype, q):
     rng = np.random.default_rng(3)
-    by_member = compressed(rng, 25, 30, dtype, density=0.2, empty=[2])  # 25 vectors, sets of 30 rows
+    by_member = compressed(
+        rng, 25, 30, dtype, density=0.2, empty=[2]
+    )  # 25 vectors, sets of 30 rows
     counts = np.maximum(1, np.bincount(by_member.indices, minlength=30))
     scales = (1 / np.sqrt(counts)).astype(dtype)
     members = [by_member.indices[by_member.row(j)] for j in range(25)]
@@ -282,5 +284,6 @@ def test_set_vectors_are_the_slow_twins_and_threads_change_no_bit(level, dtype, 
     np.testing.assert_allclose(vectors[:, :q], expected[1], atol=tolerance)
     for n_threads in (2, 3):
         assert all(
-            np.array_equal(a, b) for a, b in zip(swept(n_threads), (residuals, vectors), strict=True)
+            np.array_equal(a, b)
+            for a, b in zip(swept(n_threads), (residuals, vectors), strict=True)
         )

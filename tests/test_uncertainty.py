@@ -87,7 +87,8 @@ def test_a_scalar_pair_gets_scalars_and_threads_change_no_bit():
     assert isinstance(deviation, float)
     users, items = np.arange(30), np.arange(30)
     np.testing.assert_array_equal(
-        one.predict(users, items, return_std=True)[1], three.predict(users, items, return_std=True)[1]
+        one.predict(users, items, return_std=True)[1],
+        three.predict(users, items, return_std=True)[1],
     )
 
 
@@ -111,9 +112,7 @@ def test_the_more_ratings_the_surer():
     there = rng.random((60, 50)) < np.linspace(0.05, 0.9, 60)[:, None]
     users, items = np.nonzero(there)
     values = 3 + rng.normal(size=len(users))
-    model = cymf.ALS(2, reg_exponent=0.0, n_threads=1).fit(
-        np.column_stack([users, items]), values
-    )
+    model = cymf.ALS(2, reg_exponent=0.0, n_threads=1).fit(np.column_stack([users, items]), values)
     deviations = model.predict(np.arange(60), np.full(60, 7), return_std=True, std="latent")[1]
     assert np.corrcoef(deviations, there.sum(1))[0, 1] < -0.7
 
@@ -177,8 +176,12 @@ def test_implicit_als_says_what_its_systems_say(weighting, use_bias, exponent):
     rho_user = 0.1 * (n_items + v.sum())
     rho_item = 0.1 * (n_users + v * len(rows))
     q = w.shape[1]
-    user_systems = {i: (h[columns].T * weights[i, columns]) @ h[columns] + rho_user[i] * np.eye(q) for i in rows}
-    item_systems = {j: (w[rows].T * weights[rows, j]) @ w[rows] + rho_item[j] * np.eye(q) for j in columns}
+    user_systems = {
+        i: (h[columns].T * weights[i, columns]) @ h[columns] + rho_user[i] * np.eye(q) for i in rows
+    }
+    item_systems = {
+        j: (w[rows].T * weights[rows, j]) @ w[rows] + rho_item[j] * np.eye(q) for j in columns
+    }
     used = sum(q - rho_user[i] * np.trace(np.linalg.inv(user_systems[i])) for i in rows)
     used += sum(q - rho_item[j] * np.trace(np.linalg.inv(item_systems[j])) for j in columns)
     n_cells = len(rows) * len(columns)
@@ -209,7 +212,9 @@ def test_what_is_missing_is_named():
     with pytest.raises(ValueError, match="uncertainty needs reg > 0"):
         free.predict(1, 1, return_std=True)
     model = cymf.ALS(2, n_threads=1).fit(ratings)
-    with pytest.raises(ValueError, match="std='sigma' is unknown; expected one of 'predictive', 'latent'"):
+    with pytest.raises(
+        ValueError, match="std='sigma' is unknown; expected one of 'predictive', 'latent'"
+    ):
         model.predict(1, 1, return_std=True, std="sigma")
     assert np.isfinite(without.predict(1, 1))
 

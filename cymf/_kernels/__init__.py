@@ -1,9 +1,9 @@
 """Compiled kernels, at the highest instruction-set level this processor supports.
 
 ``kernels`` is the chosen level's module for explicit ratings; those of the other families, ``implicit_kernels``,
-``ranking_kernels`` and so on, are loaded when first asked for. ``CYMF_SIMD=baseline|v3|v4`` forces a level; one that the
-processor or this build lacks is an error, never a crash. The contract of the kernels is in ``README.md`` beside this
-file.
+``ranking_kernels`` and so on, are loaded when first asked for. ``CYMF_SIMD=baseline|v3|v4`` forces a level; one that
+the processor or this build lacks is an error, never a crash. The contract of the kernels is in ``README.md`` beside
+this file.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def implicit_half_sweep(
     const double[::1] reg,          # IN  (rows,) penalties, scaled
     const real[:, ::1] fixed,       # IN  (m, width)
     const real[::1] offset,         # IN  (m,) o, or empty
-    const real[::1] constant,       # IN  (width,) t, or empty
+    const real[::1] constant,       # IN  (width,) t; or (rows * width,), one t for each row; or empty
     const real[::1] eigenvalues,    # IN  (width,) of G, in whose basis all factors are
     const real[::1] mean_squares,   # IN  (width,) m
     Py_ssize_t n_factors,           # IN  q
@@ -37,7 +37,8 @@ def implicit_half_sweep(
     cdef const real* offset_pointer = &offset[0] if offset.shape[0] else NULL
     cdef const real* constant_pointer = &constant[0] if constant.shape[0] else NULL
     cdef Py_ssize_t width = fixed.shape[1], chunk, n_chunks = chunks.shape[0] - 1, i, n, t, begin, longest
-    cdef Py_ssize_t n_cells = indices.shape[0]
+    cdef Py_ssize_t n_cells = indices.shape[0], constant_stride = width if constant.shape[0] > width else 0
+    cdef const real* constant_of_row
     cdef real* work = &scratch[0]
     cdef real* weights = work + implicit_scratch(width)
     cdef real* pulls
@@ -57,6 +58,7 @@ def implicit_half_sweep(
                 for t in range(begin + n, min(begin + n + IMPLICIT_BATCH, n_cells)):
                     cymf_prefetch_row(&fixed[indices[t], 0], width * sizeof(real))
                 status[i] = ROW_SOLVED
+                constant_of_row = constant_pointer + i * constant_stride if constant_pointer != NULL else NULL
                 if n == 0:
                     memset(&solved[i, 0], 0, width * sizeof(real))
                     continue
@@ -64,19 +66,19 @@ def implicit_half_sweep(
                                        offset_pointer, weights, pulls, &largest)
                 if least >= 0 and dual_is_cheaper(n, n_factors, method, setting):
                     status[i] = implicit_solve_dual(n, &indices[begin], weights, pulls, least, &fixed[0, 0], n_factors, width,
-                                                    &eigenvalues[0], constant_pointer, base_row[i], reg[i], &solved[i, 0],
+                                                    &eigenvalues[0], constant_of_row, base_row[i], reg[i], &solved[i, 0],
                                                     work)
                 elif method == SOLVE_EXACTLY:
                     status[i] = implicit_solve_primal(n, &indices[begin], weights, pulls, least, largest, &fixed[0, 0],
-                                                      n_factors, width, &eigenvalues[0], constant_pointer, base_row[i], reg[i],
+                                                      n_factors, width, &eigenvalues[0], constant_of_row, base_row[i], reg[i],
                                                       &solved[i, 0], work)
                 elif method == SOLVE_BY_CG:
                     status[i] = implicit_cg_row(n, &indices[begin], weights, pulls, &fixed[0, 0], &mean_squares[0],
-                                                setting, width, &eigenvalues[0], constant_pointer, base_row[i], reg[i],
+                                                setting, width, &eigenvalues[0], constant_of_row, base_row[i], reg[i],
                                                 &solved[i, 0], work)
                 else:
                     status[i] = implicit_blocks_row(n, &indices[begin], weights, pulls, least, &fixed[0, 0], setting,
-                                                    n_factors, width, &eigenvalues[0], constant_pointer, base_row[i], reg[i],
+                                                    n_factors, width, &eigenvalues[0], constant_of_row, base_row[i], reg[i],
                                                     &solved[i, 0], products, work)
 
 

@@ -177,7 +177,7 @@ def sgd_epoch(
     const real[::1] weights,            # IN  (nnz,) or empty
     const int64_t[::1] user_start,      # IN  (stripes + 1,) first row of each user stripe
     const int64_t[::1] item_start,      # IN  (stripes + 1,)
-    const int64_t[::1] strata,          # IN  (stripes,) diagonal taken as s-th stratum
+    const int64_t[::1] strata,          # IN  (strata,) diagonal taken as s-th stratum: all of them, or a part of an epoch
     real[:, ::1] user_factors,          # IN/OUT (N, width) in stripe order
     real[:, ::1] item_factors,          # IN/OUT (M, width)
     real[::1] user_bias,                # IN/OUT (N,) or empty
@@ -205,7 +205,7 @@ def sgd_epoch(
     with nogil:
         while True:
             drawn = cymf_draw(&counter[0])
-            if drawn >= stripes * stripes:
+            if drawn >= stripes * strata.shape[0]:
                 break
             s = drawn // stripes
             i = drawn % stripes
