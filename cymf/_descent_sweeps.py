@@ -16,6 +16,7 @@ from cymf._parallel import Workers
 
 __all__ = ["Penalties", "Pulls", "Sweeps"]
 
+_REFRESH = 16  # sweeps after which scores are computed anew, against the drift of rounding
 _BATCH = 32  # data rows that the kernels gather at once
 _SUMS = 8  # numbers that the kernels keep for a row of a block
 
@@ -79,13 +80,15 @@ class Sweeps:
     Attributes
     ----------
     residuals : ndarray of shape (n_rows,)
-        r, which the caller sets before a sweep, and which is up to date after it.
+        r = y − ŷ, up to date after a sweep.
     row_weights : ndarray of shape (n_rows,) or (0,)
         c, which the caller may change between sweeps.
     """
 
     def __init__(self, design: Design, machine: Machine, workers: Workers) -> None:
         self.row_weights = np.zeros(0, machine.dtype)
+        self._targets = np.zeros(design.n_rows)
+        self._n_scored = 0
         self._design = design
         self._machine = machine
         self._workers = workers
@@ -109,8 +112,22 @@ class Sweeps:
         self._grams = aligned_zeros((largest, -(-n_places // 4) * 4 * width), dtype)
         self._right = aligned_zeros((largest, width), dtype)
         self._changes = aligned_zeros((largest, width), dtype)
-        self._sums = np.zeros((largest, _SUMS))
+        self._sums = aligned_zeros((largest, _SUMS), dtype)
         self._scratch = aligned_zeros((self._workers.n_threads, _BATCH * width), dtype)
+
+    def scores(self) -> np.ndarray:
+        """Return ŷ of each row: what residuals leave of the targets, and now and then by a pass over the rows."""
+        self._n_scored += 1
+        if self._n_scored % _REFRESH != 1:
+            return self._targets - self.residuals
+        if self._design.rows is not None:
+            self._sum_stacked_rows()
+        return self._machine.scores(self._design, self._workers)
+
+    def aim(self, targets: np.ndarray, scores: np.ndarray) -> None:
+        """Set y, and r given the scores."""
+        self._targets = targets
+        self.residuals[:] = targets - scores
 
     def run(
         self, pulls: Pulls, constant: Callable[[float, float], float], alpha: float = 1.0
@@ -142,13 +159,14 @@ class Sweeps:
 
     def _update_constant(self, constant: Callable[[float, float], float]) -> None:
         machine = self._machine
-        weights = self.row_weights.astype(np.float64)
-        total = float(weights.sum()) if len(weights) else float(len(self.residuals))
-        summed = (
-            float(weights @ self.residuals)
-            if len(weights)
-            else float(self.residuals.sum(dtype=np.float64))
-        )
+        residuals = self.residuals.astype(
+            np.float64
+        )  # summed by NumPy: a BLAS would sum by its threads
+        if len(self.row_weights):
+            total = float(self.row_weights.sum(dtype=np.float64))
+            summed = float(np.sum(self.row_weights * residuals))
+        else:
+            total, summed = float(len(residuals)), float(residuals.sum())
         old = machine.constant[0]
         machine.constant[0] = constant(summed + float(old) * total, total)
         self.residuals -= machine.constant[0] - old
@@ -175,8 +193,6 @@ class Sweeps:
     def _sweep_block(self, number: int, pulls: Pulls, alpha: float) -> None:
         """Sweep one block's columns over sums of the data rows that share its rows."""
         design, k = self._design, self._machine.n_factors
-        if number == 0:
-            self._sum_stacked_rows()
         start, members, chunks = design.members[number]
         first, end = design.row_borders[number : number + 2]
         sums = self._stacked_sums
