@@ -283,13 +283,14 @@ class NMF(MatrixFactorization):
         """
         state = self._fitted()
         if not isinstance(ratings, (list, tuple, np.ndarray)) or np.ndim(ratings) != 1:
-            return self.transform(ratings)
+            solved: NDArray[Any] = self.transform(ratings)
+            return solved
         view, _ = view_of(ratings, strengths, state, "user", by)
         if len(view.values) and view.values.min() < 0:
             raise ValueError(f"strengths go down to {view.values.min():g}; expected none below 0")
         zeros = check_choice("missing", self.missing, ("masked", "zero")) == "zero"
-        factors: NDArray[Any] = fold_in_rows(view, state, self._user_penalty(), zeros, 1)
-        return factors[0]
+        factors = fold_in_rows(view, state, self._user_penalty(), zeros, 1)
+        return np.asarray(factors[0])
 
     def predict(
         self,
@@ -299,7 +300,9 @@ class NMF(MatrixFactorization):
         by: By = "id",
         clip: bool = False,
         unknown: Unknown = "fallback",
-    ) -> np.ndarray | float:
+        return_std: bool = False,
+        std: str = "predictive",
+    ) -> Any:
         """Predict ratings pair by pair, or all cells of the rows of a matrix.
 
         Parameters and errors are those of the other models' ``predict``, but that a matrix of `n_features_in_` columns
@@ -311,8 +314,10 @@ class NMF(MatrixFactorization):
         ndarray of shape (n_pairs,), or (n_samples, n_features) for a matrix; float for two scalars
         """
         state = self._fitted()
-        if items is not None or looks_like_pairs(users):
-            return super().predict(users, items, by=by, clip=clip, unknown=unknown)
+        if return_std or items is not None or looks_like_pairs(users):
+            return super().predict(
+                users, items, by=by, clip=clip, unknown=unknown, return_std=return_std, std=std
+            )
         completed = self.inverse_transform(self.transform(users))
         if clip:
             np.clip(completed, *state.rating_range, out=completed)
