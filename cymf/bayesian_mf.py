@@ -59,9 +59,10 @@ class BayesianMF(MatrixFactorization):
     thinning : int, default 5
         Sweeps from one kept draw to the next; neighbouring sweeps are alike.
     implicit_sets : str or None, default None
-        ``"user"`` or ``"both"``: whether what a user has rated, whatever the ratings are, says something about the user, and likewise who has
-        rated an item about the item: the mean m of a row becomes m + |S|^−½ Σ_{j ∈ S} v_j, S being the row's rated
-        cells and v_j further vectors to be drawn (SVD++ with whole rows; on both sides for ``"both"``).
+        ``"user"`` or ``"both"``: what a user has rated, whatever the ratings are, says something about the user, and
+        for ``"both"`` likewise who has rated an item about the item. The mean m of a row becomes
+        m + |S|^−½ Σ_{j ∈ S} v_j, S being the row's rated cells and v_j further vectors to be drawn (SVD++ with whole
+        rows).
     init_std : float, default 0.1
         Standard deviation of the random factors of the start.
     store_ratings : bool, default True
