@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -115,9 +116,9 @@ def solve_rows(
         with Workers(n_threads) as workers:
             workers.run(work, float(k * (k + 1)) * len(indices) + n_rows * k**3 / 3)
         if status.any() and not objective.nonnegative:
-            failed = np.flatnonzero(status)
+            shortest: Callable[..., object] = _als_lapack.als_minimum_norm_rows
             with single_threaded_blas():
-                _als_lapack.als_minimum_norm_rows(failed, *data, *inputs, status)
+                shortest(np.flatnonzero(status), *data, *inputs, status)
     return SolvedRows(
         np.ascontiguousarray(solved[:, :k]),
         None if fixed_bias is None else solved_bias,
