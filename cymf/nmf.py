@@ -289,8 +289,7 @@ class NMF(MatrixFactorization):
         if len(view.values) and view.values.min() < 0:
             raise ValueError(f"strengths go down to {view.values.min():g}; expected none below 0")
         zeros = check_choice("missing", self.missing, ("masked", "zero")) == "zero"
-        factors = fold_in_rows(view, state, self._user_penalty(), zeros, 1)
-        return np.asarray(factors[0])
+        return fold_in_rows(view, state, self._user_penalty(), zeros, 1).reshape(-1)
 
     def predict(
         self,
