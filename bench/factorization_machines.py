@@ -4,9 +4,10 @@
 
 FOLDER (default: the environment variable CYMF_DATA) holds ``ml-100k/``. Both libraries draw from the posterior (Gibbs
 sampling) with the same columns, groups of columns, blocks, number of factors, draws and burn-in, one thread each, and
-take turns. A sweep's seconds are (T(many) − T(few)) / (many − few) of processor time, medians of several turns. myFM
-gets an environment of its own (`environments.py`). ``--quick`` takes two folds and fewer draws. Writes
-factorization_machines.md, .json and .svg into the output folder (default: bench/results).
+take turns; cymf does so once more with four chains of half as many draws. A sweep's seconds are
+(T(many) − T(few)) / (many − few) of processor time, medians of several turns. myFM gets an environment of its own
+(`environments.py`). ``--quick`` takes two folds and fewer draws. Writes factorization_machines.md, .json and .svg into
+the output folder (default: bench/results).
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ COLUMNS = {
     "and features, histories": {"features": True, "history": "both"},
 }
 _BURN_IN = 32
+_CHAINS = 4
+_LIBRARIES = ("cymf", "cymf, 4 chains", "myFM")
 
 
 def one_hot(labels: Any, prefix: str) -> tuple[np.ndarray, list[str]]:
@@ -141,17 +144,17 @@ class Row:
     """Figures of one set of columns: errors fold by fold, seconds a sweep turn by turn, by library."""
 
     n_columns: int = 0
-    errors: dict[str, list[float]] = field(default_factory=lambda: {"cymf": [], "myFM": []})
+    errors: dict[str, list[float]] = field(default_factory=lambda: {x: [] for x in _LIBRARIES})
+    fits: dict[str, list[float]] = field(default_factory=lambda: {x: [] for x in _LIBRARIES})
     sweeps: dict[str, list[float]] = field(default_factory=lambda: {"cymf": [], "myFM": []})
-    fits: dict[str, list[float]] = field(default_factory=lambda: {"cymf": [], "myFM": []})
 
 
 def fit_cymf(
-    train: cymf.DesignMatrix, n_factors: int, n_iter: int, n_kept: int, seed: int
+    train: cymf.DesignMatrix, n_factors: int, n_iter: int, n_kept: int, seed: int, n_chains: int = 1
 ) -> tuple[cymf.FactorizationMachine, dict[str, float]]:
     model = cymf.FactorizationMachine(
         n_factors, solver="mcmc", max_iter=n_iter, burn_in=n_iter - n_kept, n_samples=None,
-        n_threads=1, random_state=seed,
+        n_chains=n_chains, n_threads=1, random_state=seed,
     )  # fmt: skip
     started, cpu = time.perf_counter(), time.process_time()
     model.fit(train)
@@ -174,9 +177,14 @@ def measure(
     write_fold(fold, train, test)
     peer.ask(load=str(fold))
     whole = {"n_factors": k, "n_iter": n_iter, "n_kept": n_iter - _BURN_IN, "seed": 1}
-    model, times = fit_cymf(train, **whole)
-    row.fits["cymf"].append(times["seconds"])
-    row.errors["cymf"].append(float(np.sqrt(np.mean((model.predict(test) - test.target) ** 2))))
+    chains = whole | {
+        "n_iter": n_iter // 2, "n_kept": n_iter // 2 - _BURN_IN, "n_chains": _CHAINS
+    }  # fmt: skip
+    for library, settings in zip(_LIBRARIES, (whole, chains), strict=False):
+        model, times = fit_cymf(train, **settings)
+        row.fits[library].append(times["seconds"])
+        errors = model.predict(test) - test.target
+        row.errors[library].append(float(np.sqrt(np.mean(errors**2))))
     row.fits["myFM"].append(peer.ask(fit=whole)["seconds"])
     row.errors["myFM"].append(peer.ask(rmse=True)["rmse"])
     few, many = 3, 23
@@ -191,22 +199,32 @@ def measure(
 
 
 def table(rows: dict[str, Row]) -> str:
+    """Return both tables: errors and times of fits, and times of a sweep."""
     lines = [
-        "| columns | number | cymf RMSE | myFM RMSE | difference, mean (spread over folds) | cymf ms/sweep "
-        "| myFM ms/sweep | times faster (range) |",
+        "| columns | number | cymf RMSE | cymf, 4 chains | myFM RMSE | cymf − myFM (spread over folds) "
+        "| 4 chains − myFM (spread) | fit, s: cymf / 4 chains / myFM |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, row in rows.items():
-        own, other = (np.array(row.errors[library]) for library in ("cymf", "myFM"))
-        gaps = own - other
-        ratios = [m / c for c, m in zip(row.sweeps["cymf"], row.sweeps["myFM"], strict=True)]
-        own_ms, other_ms = (
-            1000 * statistics.median(row.sweeps[library]) for library in ("cymf", "myFM")
+        errors = {library: np.array(values) for library, values in row.errors.items()}
+        means = " | ".join(f"{errors[library].mean():.4f}" for library in _LIBRARIES)
+        gaps = [errors[library] - errors["myFM"] for library in _LIBRARIES[:2]]
+        shown = " | ".join(
+            f"{gap.mean():+.4f}" + (f" ({gap.std(ddof=1):.4f})" if len(gap) > 1 else "")
+            for gap in gaps
         )
-        spread = f"{gaps.std(ddof=1):.4f}" if len(gaps) > 1 else ""
+        seconds = " / ".join(f"{statistics.median(row.fits[x]):.1f}" for x in _LIBRARIES)
+        lines.append(f"| {name} | {row.n_columns} | {means} | {shown} | {seconds} |")
+    lines += [
+        "",
+        "| columns | cymf ms/sweep | myFM ms/sweep | times faster (range) |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name, row in rows.items():
+        ratios = [m / c for c, m in zip(row.sweeps["cymf"], row.sweeps["myFM"], strict=True)]
+        own, other = (1000 * statistics.median(row.sweeps[library]) for library in row.sweeps)
         lines.append(
-            f"| {name} | {row.n_columns} | {own.mean():.4f} | {other.mean():.4f} | {gaps.mean():+.4f} ({spread}) "
-            f"| {own_ms:.2f} | {other_ms:.2f} | **{statistics.median(ratios):.1f}** "
+            f"| {name} | {own:.2f} | {other:.2f} | **{statistics.median(ratios):.1f}** "
             f"({min(ratios):.1f} – {max(ratios):.1f}) |"
         )
     return "\n".join(lines)
@@ -222,13 +240,12 @@ def picture(rows: dict[str, Row], path: Path) -> None:
     matplotlib.rcParams["svg.fonttype"] = "none"
     figure, (errors, times) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained", sharey=True)
     places = np.arange(len(rows))
-    for shift, (library, color) in zip(
-        (-0.15, 0.15), (("cymf", "#1f77b4"), ("myFM", "#bbbbbb")), strict=True
-    ):
+    colors = "#7fb3d8", "#1f77b4", "#bbbbbb"
+    for shift, library, color in zip((-0.25, 0, 0.25), _LIBRARIES, colors, strict=True):
         means = [np.mean(row.errors[library]) for row in rows.values()]
         errors.scatter(means, places + shift, color=color, label=library)
         seconds = [np.median(row.fits[library]) for row in rows.values()]
-        times.barh(places + shift, seconds, 0.28, color=color)
+        times.barh(places + shift, seconds, 0.22, color=color)
     errors.set(xlabel="RMSE, mean of u1 – u5", yticks=places, yticklabels=list(rows))
     errors.invert_yaxis()
     errors.grid(axis="x", alpha=0.3)
@@ -274,8 +291,11 @@ def main() -> None:
                     arguments, timed=fold == 1,
                 )  # fmt: skip
                 print(
-                    f"u{fold}, {name}: cymf {row.errors['cymf'][-1]:.4f} in {row.fits['cymf'][-1]:.1f} s, "
-                    f"myFM {row.errors['myFM'][-1]:.4f} in {row.fits['myFM'][-1]:.1f} s",
+                    f"u{fold}, {name}: "
+                    + ", ".join(
+                        f"{x} {row.errors[x][-1]:.4f} in {row.fits[x][-1]:.1f} s"
+                        for x in _LIBRARIES
+                    ),
                     flush=True,
                 )
     peer.close()

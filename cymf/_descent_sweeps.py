@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from cymf._parallel import Workers
 
 __all__ = ["Penalties", "Pulls", "Sweeps"]
 
+_REFRESH = 16  # sweeps after which scores are computed anew, against the drift of rounding
 _BATCH = 32  # data rows that the kernels gather at once
 _SUMS = 8  # numbers that the kernels keep for a row of a block
 
@@ -79,13 +80,15 @@ class Sweeps:
     Attributes
     ----------
     residuals : ndarray of shape (n_rows,)
-        r, which the caller sets before a sweep, and which is up to date after it.
+        r = y − ŷ, up to date after a sweep.
     row_weights : ndarray of shape (n_rows,) or (0,)
         c, which the caller may change between sweeps.
     """
 
     def __init__(self, design: Design, machine: Machine, workers: Workers) -> None:
         self.row_weights = np.zeros(0, machine.dtype)
+        self._targets = np.zeros(design.n_rows)
+        self._n_scored = 0
         self._design = design
         self._machine = machine
         self._workers = workers
@@ -109,8 +112,22 @@ class Sweeps:
         self._grams = aligned_zeros((largest, -(-n_places // 4) * 4 * width), dtype)
         self._right = aligned_zeros((largest, width), dtype)
         self._changes = aligned_zeros((largest, width), dtype)
-        self._sums = np.zeros((largest, _SUMS))
+        self._sums = aligned_zeros((largest, _SUMS), dtype)
         self._scratch = aligned_zeros((self._workers.n_threads, _BATCH * width), dtype)
+
+    def scores(self) -> np.ndarray:
+        """Return ŷ of each row: what residuals leave of the targets, and now and then by a pass over the rows."""
+        self._n_scored += 1
+        if self._n_scored % _REFRESH != 1:
+            return self._targets - self.residuals
+        if self._design.rows is not None:
+            self._sum_stacked_rows()
+        return self._machine.scores(self._design, self._workers)
+
+    def aim(self, targets: np.ndarray, scores: np.ndarray) -> None:
+        """Set y, and r given the scores."""
+        self._targets = targets
+        self.residuals[:] = targets - scores
 
     def run(
         self, pulls: Pulls, constant: Callable[[float, float], float], alpha: float = 1.0
@@ -142,13 +159,14 @@ class Sweeps:
 
     def _update_constant(self, constant: Callable[[float, float], float]) -> None:
         machine = self._machine
-        weights = self.row_weights.astype(np.float64)
-        total = float(weights.sum()) if len(weights) else float(len(self.residuals))
-        summed = (
-            float(weights @ self.residuals)
-            if len(weights)
-            else float(self.residuals.sum(dtype=np.float64))
-        )
+        residuals = self.residuals.astype(
+            np.float64
+        )  # summed by NumPy: a BLAS would sum by its threads
+        if len(self.row_weights):
+            total = float(self.row_weights.sum(dtype=np.float64))
+            summed = float(np.sum(self.row_weights * residuals))
+        else:
+            total, summed = float(len(residuals)), float(residuals.sum())
         old = machine.constant[0]
         machine.constant[0] = constant(summed + float(old) * total, total)
         self.residuals -= machine.constant[0] - old
@@ -167,16 +185,15 @@ class Sweeps:
                     *(design.indptr, design.indices, design.values, values),
                     *(design.stacked_chunks, _counter(), cells),
                 )
-            own = (part[family] if len(part) else nothing for part in pulls)
-            fm_kernels.fm_columns(
-                *design.by_column, self.row_weights, family == 0, cells, values, *own, alpha
-            )
+            own: tuple[Any, ...] = tuple(part[family] if len(part) else nothing for part in pulls)
+            arguments: tuple[Any, ...] = (
+                *design.by_column, self.row_weights, family == 0, cells, values, *own, alpha,
+            )  # fmt: skip
+            fm_kernels.fm_columns(*arguments)
 
     def _sweep_block(self, number: int, pulls: Pulls, alpha: float) -> None:
         """Sweep one block's columns over sums of the data rows that share its rows."""
         design, k = self._design, self._machine.n_factors
-        if number == 0:
-            self._sum_stacked_rows()
         start, members, chunks = design.members[number]
         first, end = design.row_borders[number : number + 2]
         sums = self._stacked_sums
@@ -185,25 +202,26 @@ class Sweeps:
         grams = self._grams[:n_rows].reshape(n_rows, -1, width)
         right, changes = self._right[:n_rows], self._changes[:n_rows]
         scratch = self._scratch.reshape(-1, _BATCH, width)
-        rows, counter = (start, members, design.rows, number), _counter()
-        self._workers.run(
-            lambda worker: fm_kernels.fm_block_grams(
-                *rows, self.row_weights, self.residuals, sums, k,
-                chunks, counter, grams, right, scratch[worker],
-            ),
-            2.0 * width * width * len(members),
+        rows: tuple[Any, ...] = start, members, design.rows, number
+        products: tuple[Any, ...] = (
+            *rows, self.row_weights, self.residuals, sums, k, chunks, _counter(), grams, right,
         )  # fmt: skip
-        fm_kernels.fm_block_sweep(
+        self._workers.run(
+            lambda worker: fm_kernels.fm_block_grams(*[*products, scratch[worker]]),
+            2.0 * width * width * len(members),
+        )
+        sweep: tuple[Any, ...] = (
             *design.by_column,
             *design.column_borders[number : number + 2],
             *(self._machine.use_bias, grams, right, sums[first:end], changes),
             *(self._theta, *pulls, alpha, self._sums[:n_rows]),
         )
-        turns = _counter()
+        fm_kernels.fm_block_sweep(*sweep)
+        applied: tuple[Any, ...] = (
+            *rows, sums, k, changes, chunks, _counter(), self.residuals,
+        )  # fmt: skip
         self._workers.run(
-            lambda worker: fm_kernels.fm_apply(
-                *rows, sums, k, changes, chunks, turns, self.residuals, scratch[worker]
-            ),
+            lambda worker: fm_kernels.fm_apply(*[*applied, scratch[worker]]),
             2.0 * width * len(members),
         )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cymf._descent_sweeps import Penalties
+from cymf._fm_chains import Chains
 from cymf._fm_inputs import (
     feature_names,
     group_penalties,
@@ -20,7 +21,7 @@ from cymf._fm_inputs import (
     read_weights,
 )
 from cymf._fm_state import FMState, Samples
-from cymf._fm_training import Data, Descent, Gibbs, GradientSteps, HeldOut, Solver
+from cymf._fm_training import Data, Descent, GradientSteps, HeldOut, Solver
 from cymf._machine import Machine
 from cymf._parallel import Workers
 from cymf._training import TrainingLoop
@@ -81,7 +82,7 @@ def train(
             f"validation has {held_out.design.n_columns} columns, X has {data.design.n_columns}; expected the same"
         )
     machine = Machine(data.design.n_columns, n_factors, use_bias, dtype)
-    machine.trimmed[:] = init_std * generator.standard_normal(machine.trimmed.shape, dtype=dtype)
+    machine = _start(machine, init_std, generator)
     loop = TrainingLoop(
         name=type(model).__name__,
         max_iter=max_iter,
@@ -95,8 +96,13 @@ def train(
     with Workers(n_threads) as workers:
         running: Solver
         if solver == "mcmc":
-            keep = _kept_draws(model, max_iter)
-            running = Gibbs(data, machine, loss, numbers, keep, generator, workers)
+            n_chains = check_integer("n_chains", model.n_chains, 1)
+            keep = _kept_draws(model, max_iter, n_chains)
+            machines, generators = [machine], [generator]
+            if n_chains > 1:
+                generators = generator.spawn(n_chains)
+                machines = [_start(machine, init_std, own) for own in generators]
+            running = Chains(data, machines, loss, numbers, keep, generators, workers)
         else:
             penalties = _penalties(model, data, numbers, machine)
             if solver == "als":
@@ -121,15 +127,22 @@ def _run(
 
     def measure() -> tuple[float, ...]:
         figure = math.nan
-        if held_out is not None and isinstance(solver, Gibbs):
-            figure = held_out.measure(machine, solver.scale, average=solver.keeps)
+        if held_out is not None and isinstance(solver, Chains):
+            figure = held_out.measure(solver.machines, solver.scale, average=solver.keeps)
         elif held_out is not None:
-            figure = held_out.measure(machine)
+            figure = held_out.measure([machine])
         if len(loop.measured) == 3:
             return solver.objective, solver.train_rmse, figure
         return solver.objective, figure
 
-    loop.run(step, measure, machine)  # type: ignore[arg-type]  # copies and assigns like Factors
+    loop.run(step, measure, machine)  # copies and assigns like Factors
+
+
+def _start(machine: Machine, std: float, generator: np.random.Generator) -> Machine:
+    """Return a machine of the same sizes with random factors."""
+    random = Machine(len(machine.factors), machine.n_factors, machine.use_bias, machine.dtype)
+    random.trimmed[:] = std * generator.standard_normal(random.trimmed.shape, dtype=random.dtype)
+    return random
 
 
 def _state(
@@ -142,7 +155,7 @@ def _state(
     samples: Samples | None = None
     constant, weights, factors = float(machine.constant.sum()), machine.weights, machine.trimmed
     noise = math.nan
-    if isinstance(solver, Gibbs):
+    if isinstance(solver, Chains):
         samples = solver.samples()
         noise = solver.noise
         constant = float(samples.constants.mean())
@@ -187,7 +200,7 @@ def _patience(model: FactorizationMachine, solver: str, validation: Any) -> int 
     return patience
 
 
-def _kept_draws(model: FactorizationMachine, max_iter: int) -> list[int]:
+def _kept_draws(model: FactorizationMachine, max_iter: int, n_chains: int) -> list[int]:
     """Return the iterations whose draws are kept, evenly spread behind the burn-in; the last is among them."""
     burn_in = check_integer("burn_in", model.burn_in, 0)
     if burn_in >= max_iter:
@@ -195,8 +208,10 @@ def _kept_draws(model: FactorizationMachine, max_iter: int) -> list[int]:
             f"burn_in={burn_in} leaves nothing of max_iter={max_iter}; expected less: more draws, or a shorter burn-in"
         )
     after = max_iter - burn_in
-    wanted = after if model.n_samples is None else check_integer("n_samples", model.n_samples, 1)
-    n_kept = min(wanted, after)
+    wanted = after * n_chains
+    if model.n_samples is not None:
+        wanted = check_integer("n_samples", model.n_samples, 1)
+    n_kept = min(max(wanted // n_chains, 1), after)
     return [burn_in + -(-after * (s + 1) // n_kept) for s in range(n_kept)]
 
 

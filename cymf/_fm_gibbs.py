@@ -48,7 +48,10 @@ class Hyperpriors:
     ) -> None:
         self.alpha = 1.0
         self._groups = groups
-        self._counts = np.bincount(groups).astype(np.float64)
+        counts = np.bincount(groups)
+        self._counts = counts.astype(np.float64)
+        self._order = None if (np.diff(groups) >= 0).all() else np.argsort(groups, kind="stable")
+        self._starts = np.cumsum(counts) - counts
         self._generator = generator
         self._dtype = machine.dtype
         families = machine.n_factors + 1  # w first
@@ -66,23 +69,29 @@ class Hyperpriors:
 
     def draw(self, machine: Machine) -> Pulls:
         """Draw means and precisions given the parameters; return both, and noise, for each parameter."""
-        groups, trust = self._groups, self._counts + _TRUST
-        families = [machine.weights if machine.use_bias else np.zeros(len(groups))]
-        for family, values in enumerate([*families, *machine.trimmed.T]):
-            exact = values.astype(np.float64)
-            old = self.means[family]
-            squares = np.bincount(groups, (exact - old[groups]) ** 2)
-            precision = self._gamma(_SHAPE + self._counts + 1, _RATE + squares + _TRUST * old * old)
-            noise = self._generator.standard_normal(len(old))
-            mean = np.bincount(groups, exact) / trust + noise / np.sqrt(trust * precision)
-            self.means[family], self.precisions[family] = mean, precision
-        shape = len(self.means), len(groups)
+        weights = machine.weights if machine.use_bias else np.zeros(len(self._groups))
+        values = np.vstack([weights, machine.trimmed.T]).astype(np.float64)
+        old = self.means
+        squares = self._sums((values - old[:, self._groups]) ** 2)
+        self.precisions = self._gamma(
+            _SHAPE + self._counts + 1, _RATE + squares + _TRUST * old * old
+        )
+        trust = self._counts + _TRUST
+        noise = self._generator.standard_normal(old.shape)
+        self.means = self._sums(values) / trust + noise / np.sqrt(trust * self.precisions)
         return Pulls(
-            np.take(self.precisions.astype(self._dtype), groups, axis=1),
-            np.take(self.means.astype(self._dtype), groups, axis=1),
-            self._generator.standard_normal(shape, dtype=self._dtype),
+            np.take(self.precisions.astype(self._dtype), self._groups, axis=1),
+            np.take(self.means.astype(self._dtype), self._groups, axis=1),
+            self._generator.standard_normal(values.shape, dtype=self._dtype),
         )
 
+    def _sums(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum of each group of columns."""
+        ordered = values if self._order is None else values[:, self._order]
+        sums: np.ndarray = np.add.reduceat(ordered, self._starts, axis=1)
+        return sums
+
     def _gamma(self, twice_shape: np.ndarray, twice_rate: np.ndarray) -> np.ndarray:
-        draws: np.ndarray = self._generator.standard_gamma(twice_shape / 2) / (twice_rate / 2)
+        shapes = np.broadcast_to(twice_shape / 2, twice_rate.shape)
+        draws: np.ndarray = self._generator.standard_gamma(shapes) / (twice_rate / 2)
         return draws

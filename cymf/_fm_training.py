@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,12 +13,9 @@ from cymf._batches import Batches, Steps, penalty_shares
 from cymf._descent_sweeps import Penalties, Sweeps
 from cymf._design import Design
 from cymf._errors import DivergenceError
-from cymf._fm_gibbs import Hyperpriors
-from cymf._fm_state import Samples
 from cymf._losses import (
     concordance,
     logistic_losses,
-    polya_gamma,
     preference_pairs,
     probabilities,
     tangent_weights,
@@ -25,7 +23,7 @@ from cymf._losses import (
 from cymf._machine import Machine
 from cymf._parallel import Workers
 
-__all__ = ["Data", "Descent", "Gibbs", "GradientSteps", "HeldOut", "Solver"]
+__all__ = ["Data", "Descent", "GradientSteps", "HeldOut", "Solver"]
 
 # Losses so many times the largest plausible one: training has exploded. AdaGrad's steps are bounded, and recover.
 _IMPLAUSIBLE = 100.0
@@ -57,10 +55,8 @@ class Data:
         return float(weights.sum(dtype=np.float64)) if len(weights) else float(self.design.n_rows)
 
     def weighted_sum(self, losses: np.ndarray) -> float:
-        """Return Σ c l in float64."""
-        return float(
-            losses @ self.weights.astype(np.float64) if len(self.weights) else losses.sum()
-        )
+        """Return Σ c l in float64, in an order of its own: a BLAS would sum by its threads."""
+        return float(np.sum(losses * self.weights if len(self.weights) else losses))
 
 
 class HeldOut:
@@ -80,19 +76,24 @@ class HeldOut:
         self._sum = np.zeros(data.design.n_rows)
         self._count = 0
 
-    def measure(self, machine: Machine, scale: float = 1.0, *, average: bool = False) -> float:
+    def measure(
+        self, machines: Sequence[Machine], scale: float = 1.0, *, average: bool = False
+    ) -> float:
         """Return the RMSE; or minus the mean logistic loss; or the concordance of pairs within groups.
 
-        With `average`, of the mean prediction of all machines so far that were given with it.
+        Of the mean prediction of the machines; with `average`, of these and all that were given with it before.
         """
         data = self._data
-        predictions = machine.scores(data.design, self._workers) * scale
-        if self._loss == "logistic":
-            predictions = probabilities(predictions)
+        total = np.zeros(data.design.n_rows)
+        for machine in machines:
+            scores = machine.scores(data.design, self._workers) * scale
+            total += probabilities(scores) if self._loss == "logistic" else scores
+        count = len(machines)
         if average:
-            self._sum += predictions
-            self._count += 1
-            predictions = self._sum / self._count
+            self._sum += total
+            self._count += count
+            total, count = self._sum, self._count
+        predictions = total / count
         if self._loss == "squared":
             squared = data.weighted_sum((predictions - data.targets) ** 2)
             return math.sqrt(squared / data.total_weight)
@@ -131,7 +132,6 @@ class Descent:
         self._machine = machine
         self._sweeps = Sweeps(data.design, machine, workers)
         self._sweeps.row_weights = data.weights
-        self._workers = workers
         self.objective = self.train_rmse = math.nan
         self._iteration = 0
 
@@ -139,13 +139,13 @@ class Descent:
         data, sweeps = self._data, self._sweeps
         self._iteration += 1
         responses = data.targets
-        scores = self._machine.scores(data.design, self._workers)
+        scores = sweeps.scores()
         if self._loss == "logistic":
             omega = tangent_weights(scores)
             responses = data.targets / (2 * omega)
             weighted = omega if not len(data.weights) else omega * data.weights
             sweeps.row_weights = weighted.astype(self._machine.dtype)
-        sweeps.residuals[:] = responses - scores
+        sweeps.aim(responses, scores)
         sweeps.run(self._pulls, lambda pulled, total: pulled / total)
         residuals = sweeps.residuals.astype(np.float64)
         penalty = 0.5 * self._penalties.of(self._machine)
@@ -161,93 +161,6 @@ class Descent:
                 f"the objective was not finite after iteration {self._iteration}: scale columns and targets down, or "
                 "use dtype='float64'"
             )
-
-
-class Gibbs:
-    """Gibbs sampling; for the logistic loss with Pólya-Gamma weights (Polson, Scott and Windle 2013).
-
-    Targets of the squared loss are divided by their standard deviation, for which the hyperpriors are made.
-    """
-
-    def __init__(
-        self,
-        data: Data,
-        machine: Machine,
-        loss: str,
-        groups: np.ndarray,
-        keep: list[int],
-        generator: np.random.Generator,
-        workers: Workers,
-    ) -> None:
-        self._data = data
-        self._loss = loss
-        self._machine = machine
-        self._keep = set(keep)
-        self._generator = generator
-        self._workers = workers
-        self._sweeps = Sweeps(data.design, machine, workers)
-        self._sweeps.row_weights = data.weights
-        self._prior = Hyperpriors(groups, machine, generator)
-        self._iteration = 0
-        self.scale = 1.0
-        if loss == "squared":
-            mean = data.weighted_sum(data.targets) / data.total_weight
-            spread = data.weighted_sum((data.targets - mean) ** 2) / data.total_weight
-            self.scale = math.sqrt(spread) or 1.0
-        self.objective = self.train_rmse = math.nan
-        self.constants: list[float] = []
-        self.weights: list[np.ndarray] = []
-        self.factors: list[np.ndarray] = []
-        self._noises: list[float] = []
-
-    @property
-    def keeps(self) -> bool:
-        """Whether the last iteration's draw was kept."""
-        return self._iteration in self._keep
-
-    def step(self) -> None:
-        data, sweeps, prior = self._data, self._sweeps, self._prior
-        self._iteration += 1
-        scores = self._machine.scores(data.design, self._workers)
-        if self._loss == "squared":
-            sweeps.residuals[:] = data.targets / self.scale - scores
-            prior.draw_alpha(self._squared(), data.total_weight)
-        else:
-            weights = data.weights if len(data.weights) else np.ones(len(scores))
-            omega = polya_gamma(weights, scores, self._generator)
-            sweeps.row_weights = omega.astype(self._machine.dtype)
-            sweeps.residuals[:] = data.targets * weights / (2 * omega) - scores
-        sweeps.run(prior.draw(self._machine), prior.draw_constant, prior.alpha)
-        if not np.isfinite(self._machine.factors).all():
-            raise DivergenceError(
-                f"draw {self._iteration} was not finite: scale the columns down, or use dtype='float64'"
-            )
-        if self._loss == "squared":
-            self.train_rmse = self.scale * math.sqrt(self._squared() / data.total_weight)
-        if self.keeps:
-            self._remember()
-
-    def _squared(self) -> float:
-        """Return Σ c r²."""
-        return self._data.weighted_sum(self._sweeps.residuals.astype(np.float64) ** 2)
-
-    def _remember(self) -> None:
-        machine, scale = self._machine, self.scale
-        self.constants.append(float(machine.constant.sum()) * scale)
-        self.weights.append(machine.weights * machine.dtype.type(scale))
-        self.factors.append(machine.trimmed * machine.dtype.type(math.sqrt(scale)))
-        self._noises.append(self.scale / math.sqrt(self._prior.alpha))
-
-    def samples(self) -> Samples:
-        """Return the draws that were kept; the last one if training ended before the first."""
-        if not self.constants:
-            self._remember()
-        return Samples(np.array(self.constants), np.array(self.weights), np.array(self.factors))
-
-    @property
-    def noise(self) -> float:
-        """The standard deviation of targets around scores, its mean over the kept draws."""
-        return float(np.mean(self._noises)) if self._loss == "squared" else math.nan
 
 
 class GradientSteps:

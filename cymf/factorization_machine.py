@@ -83,10 +83,13 @@ class FactorizationMachine(Parameterized):
     max_iter : int, default 100
         Sweeps, draws or epochs.
     burn_in : int, default 10
-        First draws that "mcmc" leaves out.
+        First draws of each chain that "mcmc" leaves out.
+    n_chains : int, default 1
+        Chains of draws from starts of their own, side by side on several threads. Several explore more than one that
+        is as long as all of them together, if each is long enough.
     n_samples : int or None, default 100
-        Most draws that "mcmc" keeps, evenly spread over those after `burn_in`; they take n_samples n_columns n_factors
-        numbers of memory. None keeps all.
+        Most draws that "mcmc" keeps, of all chains, evenly spread over those after `burn_in`; they take n_samples
+        n_columns n_factors numbers of memory. None keeps all.
     n_negatives : int, default 1
         For ``loss="bpr"``: rows drawn in each epoch for each row that is preferred to some of its group.
     init_std : float, default 0.1
@@ -162,6 +165,7 @@ class FactorizationMachine(Parameterized):
         batch_size: int = 128,
         max_iter: int = 100,
         burn_in: int = 10,
+        n_chains: int = 1,
         n_samples: int | None = 100,
         n_negatives: int = 1,
         init_std: float = 0.1,
@@ -184,6 +188,7 @@ class FactorizationMachine(Parameterized):
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.burn_in = burn_in
+        self.n_chains = n_chains
         self.n_samples = n_samples
         self.n_negatives = n_negatives
         self.init_std = init_std

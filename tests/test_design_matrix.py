@@ -63,6 +63,22 @@ def test_features_of_both_sides_follow_their_ids(ratings):
     assert len(design.groups) == design.shape[1]
 
 
+def test_features_of_tables(ratings):
+    table = pd.DataFrame(
+        {
+            "user": ["ann", "bob", "cy", "dora"],
+            "job": ["x", "y", "x", "y"],
+            "age": [20.0, 30, 40, 50],
+        }
+    )
+    design = cymf.design_matrix(ratings, user_features=cymf.Features.from_table(table, "user"))
+    assert {"user", "user:job", "user:age", "item"} == set(design.group_names)
+    known, new = design.encode(["bob", "dora"], [10, 10]).matrix.toarray()
+    job = design.names.index("user:job=y")
+    assert known[job] == new[job] == 1
+    assert (known[:3].tolist(), new[:3].tolist()) == ([0, 1, 0], [0, 0, 0])
+
+
 def test_new_pairs_have_the_same_columns(ratings):
     user_features = features([[1, 0], [0, 1], [1, 1]], ["cy", "ann", "dora"], ["age", "job=x"])
     design = cymf.design_matrix(ratings, user_features=user_features, history="both")

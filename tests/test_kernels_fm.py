@@ -158,7 +158,7 @@ def test_sweeps_are_the_slow_twins(level, dtype, data):
         if (case.c != 1).any():
             sweeps.row_weights = case.c.astype(dtype)
         for _ in range(2):
-            sweeps.residuals[:] = y - machine.scores(case.design, workers)
+            sweeps.aim(y, sweeps.scores())
             sweeps.run(given_, lambda pulled, total: pulled / total, alpha)
             borders = case.design.column_borders
             blocks = [range(*borders[b : b + 2]) for b in range(len(borders) - 1)]
@@ -301,7 +301,7 @@ def test_threads_change_no_bit(dtype, data, n_threads):
             total = steps.run(batches, np.arange(len(batches.start) - 1), 0.1)
             moved = case.machine(dtype)
             sweeps = Sweeps(case.design, moved, workers)
-            sweeps.residuals[:] = y - moved.scores(case.design, workers)
+            sweeps.aim(y, sweeps.scores())
             pulls = Penalties(np.ones(d, dtype), np.ones(d, dtype)).pulls(moved.n_factors)
             sweeps.run(pulls, lambda pulled, count: pulled / count)
             scores = moved.scores(case.design, workers)

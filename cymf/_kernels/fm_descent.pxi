@@ -171,22 +171,25 @@ cdef void fm_column(
     Py_ssize_t n,               # IN  entries
     const index* rows,          # IN  (n,) rows of the block, counted from its first
     const real* values,         # IN  (n,)
-    double* sums,               # IN/OUT (rows of the block, FM_SUMS)
+    real* sums,                 # IN/OUT (rows of the block, FM_SUMS)
     real* theta,                # IN/OUT (1,)
     double penalty,             # IN
     double mean,                # IN
     double noise,               # IN
     double alpha,               # IN
 ) noexcept nogil:
-    cdef double h_r = 0, h_h = 0, a, x, old = theta[0], delta
-    cdef double* s
+    cdef double h_r = 0, h_h = 0
+    cdef real a, x, old = theta[0], delta, with_one, with_o
+    cdef real* s
     cdef Py_ssize_t t
     for t in range(n):
         s = sums + rows[t] * FM_SUMS
         x = values[t]
         a = s[FM_Q] - old * x
+        with_one = s[FM_O] + a * s[FM_ONE]
+        with_o = s[FM_OO] + a * s[FM_O]
         h_r += x * (s[FM_OR] + a * s[FM_R])
-        h_h += x * x * (s[FM_OO] + a * (2 * s[FM_O] + a * s[FM_ONE]))
+        h_h += x * x * (with_o + a * with_one)
     theta[0] = <real>fm_new_value(h_r, h_h, old, alpha, penalty, mean, noise)
     delta = theta[0] - old
     if delta == 0:
@@ -196,8 +199,10 @@ cdef void fm_column(
         x = values[t]
         a = s[FM_Q] - old * x
         x *= delta
-        s[FM_R] -= x * (s[FM_O] + a * s[FM_ONE])
-        s[FM_OR] -= x * (s[FM_OO] + a * s[FM_O])
+        with_one = s[FM_O] + a * s[FM_ONE]
+        with_o = s[FM_OO] + a * s[FM_O]
+        s[FM_R] -= x * with_one
+        s[FM_OR] -= x * with_o
         s[FM_Q] += x
         s[FM_CROSS] += x * a
 
@@ -218,12 +223,12 @@ def fm_block_sweep(
     const real[:, ::1] mean,        # IN  (k + 1, d) mu, or empty
     const real[:, ::1] noise,       # IN  (k + 1, d) or empty
     double alpha,                   # IN
-    double[:, ::1] sums,            # SCRATCH (rows of the block, FM_SUMS)
+    real[:, ::1] sums,              # SCRATCH (rows of the block, FM_SUMS)
 ):
     """Sweep the linear terms and then each factor of a block, all its columns one after the other."""
     cdef Py_ssize_t k = theta.shape[0] - 1, n_rows = own.shape[0], width = own.shape[1], family, place, b, j, begin
-    cdef double change, cross
-    cdef double* s
+    cdef real change, cross
+    cdef real* s
     cdef const real* gram
     with nogil:
         if n_rows:
@@ -233,7 +238,7 @@ def fm_block_sweep(
             for b in range(n_rows):
                 s = &sums[b, 0]
                 gram = &grams[b, 0, 0]
-                memset(s, 0, FM_SUMS * sizeof(double))
+                memset(s, 0, FM_SUMS * sizeof(real))
                 s[FM_OR] = right[b, place]
                 s[FM_OO] = gram[place * width + place]
                 if family:
@@ -252,13 +257,13 @@ def fm_block_sweep(
                 s = &sums[b, 0]
                 gram = &grams[b, 0, 0]
                 change = s[FM_Q] - s[FM_Q_BEFORE]
-                cross = s[FM_CROSS] if family else 0
-                axpy(&right[b, 0], <real>-change, gram + place * width, width)
-                axpy(&right[b, 0], <real>-cross, gram + k * width, width)
-                changes[b, place] += <real>change
-                changes[b, k] += <real>cross
+                cross = s[FM_CROSS] if family else <real>0
+                axpy(&right[b, 0], -change, gram + place * width, width)
+                axpy(&right[b, 0], -cross, gram + k * width, width)
+                changes[b, place] += change
+                changes[b, k] += cross
                 if family:
-                    own[b, place] = <real>s[FM_Q]
+                    own[b, place] = s[FM_Q]
 
 
 def fm_columns(
