@@ -115,9 +115,11 @@ class Steps:
         self._epoch = 0
         # no w0 where only differences count
         self._constant = machine.constant[: 0 if loss == "bpr" else None]
-        self._squares = tuple(
-            np.ones_like(array if adagrad else array[:0])
-            for array in (self._constant, machine.weights, machine.factors)
+        kept = slice(None) if adagrad else slice(0)
+        self._squares = (
+            np.ones_like(self._constant[kept]),
+            np.ones_like(machine.weights[kept]),
+            np.ones_like(machine.factors[kept]),
         )
 
     def run(self, batches: Batches, order: np.ndarray, rate: float) -> float:

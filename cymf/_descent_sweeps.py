@@ -185,16 +185,18 @@ class Sweeps:
                     *(design.indptr, design.indices, design.values, values),
                     *(design.stacked_chunks, _counter(), cells),
                 )
-            own = (part[family] if len(part) else nothing for part in pulls)
+            penalty, mean, noise = (part[family] if len(part) else nothing for part in pulls)
             fm_kernels.fm_columns(
-                *design.by_column, self.row_weights, family == 0, cells, values, *own, alpha
-            )
+                *design.by_column, self.row_weights, family == 0, cells, values, penalty, mean, noise, alpha,
+            )  # fmt: skip
 
     def _sweep_block(self, number: int, pulls: Pulls, alpha: float) -> None:
         """Sweep one block's columns over sums of the data rows that share its rows."""
         design, k = self._design, self._machine.n_factors
         start, members, chunks = design.members[number]
-        first, end = design.row_borders[number : number + 2]
+        assert design.rows is not None
+        first, end = map(int, design.row_borders[number : number + 2])
+        first_column, end_column = map(int, design.column_borders[number : number + 2])
         sums = self._stacked_sums
         width = sums.shape[1]
         n_rows = end - first
@@ -210,11 +212,9 @@ class Sweeps:
             2.0 * width * width * len(members),
         )  # fmt: skip
         fm_kernels.fm_block_sweep(
-            *design.by_column,
-            *design.column_borders[number : number + 2],
-            *(self._machine.use_bias, grams, right, sums[first:end], changes),
-            *(self._theta, *pulls, alpha, self._sums[:n_rows]),
-        )
+            *design.by_column, first_column, end_column, self._machine.use_bias, grams, right, sums[first:end],
+            changes, self._theta, *pulls, alpha, self._sums[:n_rows],
+        )  # fmt: skip
         turns = _counter()
         self._workers.run(
             lambda worker: fm_kernels.fm_apply(

@@ -25,7 +25,8 @@ def probabilities(scores: np.ndarray) -> np.ndarray:
 
 def logistic_losses(margins: np.ndarray) -> np.ndarray:
     """Return log(1 + exp(−m))."""
-    return np.logaddexp(0, -margins)
+    losses: np.ndarray = np.logaddexp(0, -margins)
+    return losses
 
 
 def tangent_weights(scores: np.ndarray) -> np.ndarray:
