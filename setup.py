@@ -70,8 +70,12 @@ FAMILIES = [  # explicit ratings have the plain names
 ]
 KERNEL_SOURCES = sorted(glob("cymf/_kernels/*.pxi") + glob("cymf/_kernels/*.h"))
 
+# What Cython adds for memory views: once, not in each module.
+SHARED = "cymf._kernels._memory_views"
+
 # The flag groups of each module, beside "all".
 MODULES = {
+    SHARED: [],
     "cymf.kernels": [],
     "cymf._kernels._cpu": [],
     "cymf._kernels._als_lapack": [],
@@ -93,13 +97,16 @@ class BuildWithLevels(build_ext):
 
     def run(self) -> None:
         """Translate to C, only now that it is needed: a source distribution is made without, and then compile."""
-        translated = cythonize(
-            self.extensions,
-            compiler_directives=DIRECTIVES,
-            nthreads=(os.cpu_count() or 1) if sys.platform.startswith("linux") else 0,
-        )
-        for ext, in_c in zip(self.extensions, translated, strict=True):
-            ext.sources = in_c.sources
+        options = {
+            "nthreads": (os.cpu_count() or 1) if sys.platform.startswith("linux") else 0,
+            "shared_utility_qualified_name": SHARED,
+        }
+        own = [ext for ext in self.extensions if ext.name != SHARED]
+        translated = cythonize(own, compiler_directives=DIRECTIVES, **options)
+        translated += cythonize([ext for ext in self.extensions if ext not in own], **options)
+        sources = {ext.name: ext.sources for ext in translated}
+        for ext in self.extensions:
+            ext.sources = sources[ext.name]
         super().run()
 
     def build_extension(self, ext: Extension) -> None:
@@ -112,7 +119,7 @@ class BuildWithLevels(build_ext):
 def extension(module: str) -> Extension:
     return Extension(
         module,
-        [f"{module.replace('.', '/')}.pyx"],
+        [module.replace(".", "/") + (".c" if module == SHARED else ".pyx")],
         depends=KERNEL_SOURCES,
         extra_link_args=["-Wl,-s"] if sys.platform.startswith("linux") and not DEBUG else [],
     )

@@ -3,9 +3,9 @@
     python bench/bayesian.py [--data FOLDER] [--quick] [--threads N] [--output FOLDER]
 
 FOLDER (default: the environment variable CYMF_DATA) holds ``ml-100k/u.data`` and ``ml-1m.npz``. The folds are those of
-Surprise's ``KFold(5, random_state=0)``: all five of MovieLens-100K, the first of MovieLens-1M. ``--quick`` takes one fold of
-100K alone. Coverage is that of the first fold of 100K. Writes bayesian.md, bayesian.json and bayesian-mf.png into the output
-folder (default: bench/results).
+Surprise's ``KFold(5, random_state=0)``: all five of MovieLens-100K, the first of MovieLens-1M. ``--quick`` takes one
+fold of 100K alone. Coverage is that of the first fold. Writes bayesian.md, bayesian.json and bayesian-mf.png into the
+output folder (default: bench/results).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MODELS: dict[str, dict[str, tuple[type[Any], dict[str, Any]]]] = {
         'BayesianMF, implicit_sets="both"': (cymf.BayesianMF, sets | {"implicit_sets": "both"}),
     }
     for dataset, plain, sets in (
-        ("ml-100k", {"n_factors": 16}, {"n_factors": 16}),
+        ("ml-100k", {"n_factors": 8}, {"n_factors": 8}),
         ("ml-1m", {"n_factors": 32}, {"n_factors": 32}),
     )
 }

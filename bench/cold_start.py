@@ -103,7 +103,9 @@ def main() -> None:
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
     parser.add_argument("--only", nargs="+", metavar="KEY")
     parser.add_argument("--splits", type=int)
-    parser.add_argument("--hand-over", action="store_true")
+    parser.add_argument(
+        "--hand-over", action=argparse.BooleanOptionalAction, help="only the picture, or no picture"
+    )
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("results"))
     arguments = parser.parse_args()
     if arguments.data is None:
@@ -126,13 +128,19 @@ def main() -> None:
                 results = measured(data, side, methods, n_splits)
                 content["tables"][f"{data.name}, cold {_TITLES[side]}"] = results
                 text.append(f"### {data.name}, cold {_TITLES[side]}\n\n{table(results, methods)}")
-    data = load(sets[-1], arguments.data)
-    curves = {side: hand_over(data, side, n_splits) for side in arguments.sides}
-    content["hand_over"] = curves
-    picture(curves, data.name, arguments.output / "cold-start-hand-over.svg")
+    if arguments.hand_over is not False:
+        draw(sets[-1], arguments, n_splits, content)
     print("\n\n".join(text))
     write_text(arguments.output / "cold-start.md", "\n\n".join(text))
     write_json(arguments.output / "cold-start.json", content)
+
+
+def draw(name: str, arguments: argparse.Namespace, n_splits: int, content: dict[str, Any]) -> None:
+    """Measure and draw how rows go from their features to their ratings."""
+    data = load(name, arguments.data)
+    curves = {side: hand_over(data, side, n_splits) for side in arguments.sides}
+    content["hand_over"] = curves
+    picture(curves, data.name, arguments.output / "cold-start-hand-over.svg")
 
 
 if __name__ == "__main__":

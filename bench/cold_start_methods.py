@@ -106,7 +106,7 @@ def feature_means(split: ColdSplit, damping: float) -> Scores:
     rows = train.users if cold else train.items
     sums = matrix.T @ np.bincount(rows, left, minlength=matrix.shape[0])
     counts = matrix.T @ np.bincount(rows, minlength=matrix.shape[0]).astype(float)
-    effect = sums / (counts + damping)
+    effect = sums / np.maximum(counts + damping, 1e-12)
     row_effect = (matrix @ effect) / np.maximum(np.asarray(matrix.sum(axis=1)).ravel(), 1)
     if cold:
         return lambda users, items: means.mean + means.items[items] + row_effect[users]
@@ -150,12 +150,24 @@ def neighbours(split: ColdSplit, damping: float, shrinkage: float) -> Scores:
 def als(split: ColdSplit, features: bool = True, **settings: Any) -> Scores:
     model = cymf.ALS(tol=0, n_threads=1, track_objective=False, **settings)
     model.fit(split.train, **(_features(split) if features else {}))
-    return lambda users, items: model.predict(users, items, by="index")
+    if not features:
+        return lambda users, items: model.predict(users, items, by="index")
+    return _cold_scores(model, split)
 
 
 def sgd(split: ColdSplit, **settings: Any) -> Scores:
     model = cymf.SGD(n_threads=1, **settings).fit(split.train, **_features(split))
-    return lambda users, items: model.predict(users, items, by="index")
+    return _cold_scores(model, split)
+
+
+def _cold_scores(model: Any, split: ColdSplit) -> Scores:
+    if split.side == "user":
+        return lambda users, items: model.predict_cold(
+            user_features=split.users[users], items=items, by="index"
+        )
+    return lambda users, items: model.predict_cold(
+        users=users, item_features=split.items[items], by="index"
+    )
 
 
 def implicit_als(split: ColdSplit, **settings: Any) -> Scores:
@@ -228,6 +240,9 @@ def _both(settings: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 def METHODS(cache: Path) -> dict[str, Method]:
     """Return all methods by their keys; `cache` holds the environments of other libraries."""
     dampings = [{"damping": d} for d in (0.0, 3.0, 10.0)]
+    hybrid = [
+        {"n_factors": k, "reg": reg, "max_iter": 10} for k in (8, 16, 32) for reg in (1.2, 3.0)
+    ]
     return {
         "mean": Method("global mean", global_mean),
         "popularity": Method("popularity", popularity, errors=False),
@@ -243,26 +258,49 @@ def METHODS(cache: Path) -> dict[str, Method]:
             als,
             _both([{"features": False, "n_factors": 16, "reg": r} for r in (1.2, 3.0, 6.0)]),
         ),
-        "als-features": Method(
-            "**hybrid: `ALS` with features**",
-            als,
-            {},
+        "als-features": Method("**hybrid: `ALS` with features**", als, _both(hybrid)),
+        "sgd-features": Method(
+            "hybrid: `SGD` with features",
+            sgd,
+            _both(
+                [
+                    {"n_factors": k, "reg": reg, "max_iter": 30}
+                    for k in (8, 16, 32)
+                    for reg in (0.05, 0.1)
+                ]
+            ),
         ),
-        "sgd-features": Method("hybrid: `SGD` with features", sgd, {}),
         "implicit-features": Method(
             "hybrid: `ImplicitALS` with features, of liked films",
             implicit_als,
-            {},
+            _both(
+                [
+                    {
+                        "n_factors": 32,
+                        "reg": reg,
+                        "unobserved_weight": 0.1,
+                        "feature_reg": feature_reg,
+                    }
+                    for reg in (0.01, 0.03)
+                    for feature_reg in (1.0, 10.0, 100.0)
+                ]
+            ),
             errors=False,
         ),
         "cmfrec": Method(
             "cmfrec `CMF` with features",
-            lambda split, **s: peer(split, "cmfrec", cache, **s),
-            {},
+            lambda split, **settings: peer(split, "cmfrec", cache, **settings),
+            _both(
+                [
+                    {"k": 16, "lambda_": reg, "w_user": weight, "w_item": weight, "niter": 10}
+                    for reg in (5.0, 20.0, 80.0)
+                    for weight in (1.0, 10.0)
+                ]
+            ),
         ),
         "myfm": Method(
             "myFM `MyFMRegressor` with features",
-            lambda split, **s: peer(split, "myfm", cache, **s),
-            {},
+            lambda split, **settings: peer(split, "myfm", cache, **settings),
+            _both([{"rank": rank, "n_iter": 100} for rank in (2, 4, 8, 16)]),
         ),
     }

@@ -34,22 +34,14 @@ class Cmfrec:
         self.model.fit(X, U=self.users[known[0]], I=self.items[known[1]])
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """What predict_cold_multiple and predict_new do, but with the factors of each cold row made once."""
         if self.side == "user":
             cold, place = np.unique(users, return_inverse=True)
-            factors = [self.model.factors_cold(U=self.users[row]) for row in cold]
-            own = np.stack(factors)[place]
-            other = self.model.B_[self.place[1][items]]
-            bias = self.model.item_bias_[self.place[1][items]]
-        else:
-            cold, place = np.unique(items, return_inverse=True)
-            factors = [self.model.item_factors_cold(I=self.items[row]) for row in cold]
-            own = np.stack(factors)[place]
-            other = self.model.A_[self.place[0][users]]
-            bias = self.model.user_bias_[self.place[0][users]]
-        width = min(own.shape[1], other.shape[1])
-        return (
-            self.model.glob_mean_ + bias + np.einsum("if,if->i", own[:, :width], other[:, :width])
-        )
+            factors = self.model._factors_cold_multiple(U=self.users[cold])
+            return self.model._predict_user_multiple(factors[place], self.place[1][items])
+        cold, place = np.unique(items, return_inverse=True)
+        factors = self.model._factors_cold_multiple(U=self.items[cold], is_I=True)
+        return self.model._predict_new(self.place[0][users], factors[place])
 
 
 class MyFM:

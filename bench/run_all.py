@@ -74,6 +74,7 @@ STEPS = (
     ),
     Step("accuracy", "Are predictions as good as published ones?", "accuracy.py", "", ""),
     Step("published", "Are published rankings reached?", "published.py", "--quick", ""),
+    Step("cold", "And for users and items without ratings?", "cold_start.py", "--quick", ""),
 )  # fmt: skip
 
 

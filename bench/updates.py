@@ -1,6 +1,6 @@
 """New ratings every day: what `partial_fit` costs, and how far it drifts from a refit of every day.
 
-    python bench/updates.py [--data FOLDER] [--days 60] [--quick]
+    python bench/updates.py [--data FOLDER] [--days 60] [--models ALS SGD] [--quick]
 
 FOLDER (default: the environment variable CYMF_DATA) holds ``ml-100k/u.data`` and, for the speed on a larger model,
 ``ml-1m.npz``. MovieLens-100K is taken by its time stamps: models are fitted to what was rated before the last `--days`
@@ -74,7 +74,7 @@ def ndcg(model: Any, test: cymf.Ratings) -> tuple[float, float]:
     return report["ndcg@10"] * len(report.users), len(report.users)
 
 
-def courses(quick: bool) -> list[Course]:
+def courses(names: list[str]) -> list[Course]:
     one = {"n_threads": 1}
     explicit = one | cymf.presets["als-ml-100k"]
     implicit = one | {"n_factors": 32, "reg": 0.05, "max_iter": 10, "track_objective": False}
@@ -82,11 +82,11 @@ def courses(quick: bool) -> list[Course]:
         Course("ALS", "RMSE", lambda: cymf.ALS(**explicit), squared_error),
         Course("ImplicitALS", "NDCG@10", lambda: cymf.ImplicitALS(**implicit), ndcg),
     ]
-    for name in () if quick else ("SGD", "SVDpp"):
+    for name in ("SGD", "SVDpp"):
         settings = one | cymf.presets[f"{name.lower()}-ml-100k"]
         make = getattr(cymf, name)
         found.append(Course(name, "RMSE", lambda m=make, s=settings: m(**s), squared_error))
-    return found
+    return [course for course in found if course.name in names]
 
 
 Day = tuple[cymf.Ratings, cymf.Ratings]  # given, held out
@@ -265,6 +265,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default=os.environ.get("CYMF_DATA"))
     parser.add_argument("--days", type=int, default=60)
+    models = ["ALS", "ImplicitALS", "SGD", "SVDpp"]
+    parser.add_argument("--models", nargs="+", default=models, choices=models, help="for the drift")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--quick", action="store_true", help="ALS and implicit ALS, 20 days, no larger model"
@@ -274,11 +276,11 @@ def main() -> None:
     if given.data is None:
         parser.error("no data: give --data, or set CYMF_DATA")
     if given.quick:
-        given.days, given.rounds = min(given.days, 20), 2
+        given.days, given.rounds, given.models = min(given.days, 20), 2, ["ALS", "ImplicitALS"]
     description = describe()
     ratings = cymf.datasets.load_movielens("100k", data_home=given.data).ratings
     start, days = by_days(ratings, given.days)
-    found = courses(given.quick)
+    found = courses(given.models)
     for course in found:
         follow(course, [start], days)
     cases = speeds("MovieLens-100K", ratings, given.rounds, 0.3)

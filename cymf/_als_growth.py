@@ -135,13 +135,12 @@ def _columns_of(view: SparseView, chosen: np.ndarray, n_columns: int) -> SparseV
     """Return some columns as rows: one look at every index, and a sort of those that are found."""
     if len(chosen) == 0:
         return _taken(view, np.zeros(1), view.indices[:0], np.zeros(0, np.int64))
-    place = np.full(n_columns, -1, np.int32)
-    place[chosen] = np.arange(len(chosen), dtype=np.int32)
-    places = place[view.indices]
-    cells = np.flatnonzero(places >= 0)
-    order = np.argsort(places[cells], kind="stable")
-    counts = np.bincount(places[cells], minlength=len(chosen))
-    cells = cells[order]
+    wanted = np.zeros(n_columns, bool)
+    wanted[chosen] = True
+    cells = np.flatnonzero(wanted[view.indices])
+    places = np.searchsorted(chosen, view.indices[cells])
+    counts = np.bincount(places, minlength=len(chosen))
+    cells = cells[np.argsort(places, kind="stable")]
     rows = np.searchsorted(view.indptr, cells, side="right") - 1
     return _taken(view, np.concatenate([[0], np.cumsum(counts)]), rows, cells)
 

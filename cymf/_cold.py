@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,8 +34,11 @@ def predict_cold(
 ) -> np.ndarray:
     r"""Predict ratings of users or items from their features, pair by pair.
 
-    A row of features F stands for the factors F B and the bias F β, so that a new user's prediction is
-    μ + F β + b_j + (F B)·h_j.
+    A row of features F stands for the factors F B and the bias F β. The other row of a pair is, if it has ratings, what
+    solves its least-squares problem against the same of its ratings' rows: h_j and b_j in a new user's prediction
+    μ + F β + b_j + (F B)·h_j are those that explain item j's ratings best by what features predict of its users.
+    (`predict` takes what was learnt of whole rows. Who rates what is no accident, so that these are not the best guess
+    for a row of which features alone are known. `ImplicitALS`, which looks at all cells, has one kind of rows.)
 
     Parameters
     ----------
@@ -64,12 +70,15 @@ def predict_cold(
     """
     state = self._fitted()
     given = []
-    for what, features, ids in (("user", user_features, users), ("item", item_features, items)):
+    for what, features, ids, other in (
+        ("user", user_features, users, item_features),
+        ("item", item_features, items, user_features),
+    ):
         if (features is None) == (ids is None):
             number = "both" if ids is not None else "neither"
             raise ValueError(f"{number} of {what}_features and {what}s is given; expected one")
         given.append(
-            _known_rows(state, what, ids, by)
+            _known_rows(state, what, ids, by, other is not None)
             if features is None
             else _described_rows(state, what, features, type(self).__name__)
         )
@@ -139,7 +148,9 @@ def recommend_cold(
     state = self._fitted()
     _, factors, bias = _described_rows(state, "user", user_features, type(self).__name__)
     offset: Any = bias if len(bias) else 0.0
-    return self.recommend_by_factors(
+    twin = copy(self)
+    twin._publish(_cold_state(state, "item"))
+    return twin.recommend_by_factors(
         factors, n, user_bias=offset, exclude=exclude, candidates=candidates, filter=filter, by=by,
         unknown=unknown,
     )  # fmt: skip
@@ -158,17 +169,36 @@ def item_feature_factors(self: MatrixFactorization) -> np.ndarray | None:
 
 
 def _known_rows(
-    state: FittedState, what: str, ids: Any, by: By
+    state: FittedState, what: str, ids: Any, by: By, other_is_cold: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return row numbers, -1 where nothing is known, and the model's own factors and biases."""
+    """Return row numbers, -1 where nothing is known, and the factors and biases of the model's rows."""
     axis = Axis.users(state) if what == "user" else Axis.items(state)
     rows = rows_of(ids, axis, by=by)
+    if other_is_cold:
+        state = _cold_state(state, what)
     factors, bias = (
         (state.user_factors, state.user_bias)
         if what == "user"
         else (state.item_factors, state.item_bias)
     )
     return rows, factors, np.zeros(0, state.dtype) if bias is None else bias
+
+
+def _cold_state(state: FittedState, what: str) -> FittedState:
+    """Return the state with one side's rows as they are for a cold row of the other side; kept for the next call."""
+    if f"cold_{what}_factors" not in state.extra:
+        return state
+    known = _cold_states.setdefault(state, {})
+    if what not in known:
+        names = [f"{what}_factors", *([f"{what}_bias"] if state.user_bias is not None else [])]
+        rows: dict[str, Any] = {name: state.extra[f"cold_{name}"] for name in names}
+        known[what] = replace(state, **rows)
+    return known[what]
+
+
+_cold_states: weakref.WeakKeyDictionary[FittedState, dict[str, FittedState]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def _described_rows(

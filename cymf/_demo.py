@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,8 @@ class _Films:
     references: list[_Reference]
     reference_note: str
     known_film: int
+    components: dict[str, Any]
+    components_note: str
 
 
 @dataclass(eq=False)
@@ -90,6 +93,9 @@ def run_demo(arguments: argparse.Namespace, console: Console) -> int:
         "\n".join(f"  {film['similarity']:.2f}  {film['title']}" for film in similar) + "\n"
     )
 
+    components = _components(films)
+    console.say(_components_text(components, films))
+
     picture = _draw(outcomes, films, folder / "learning-curves.png", console)
     console.say(f"Model saved to {model_file}: cymf recommend {model_file} --users {users[0]}")
     console.document(
@@ -112,6 +118,7 @@ def run_demo(arguments: argparse.Namespace, console: Console) -> int:
             "references": [vars(reference) for reference in films.references],
             "recommendations": recommendations,
             "similar": {"title": films.titles[films.known_film], "films": similar},
+            "components": {"parameters": films.components, "films": components},
             "model_file": str(model_file),
             "picture": None if picture is None else str(picture),
         }
@@ -146,6 +153,8 @@ def _movielens_films(*, download: bool) -> _Films:
         ],
         reference_note="Published numbers are means of all five folds; folds differ by up to 0.015.",
         known_film=_STAR_WARS,
+        components={"n_components": 10, "missing": "zero"},
+        components_note="films without a rating count as 0: people choose what they watch",
     )
 
 
@@ -168,6 +177,8 @@ def _generated_films() -> _Films:
         ],
         reference_note="The truth errs by the noise in the ratings: nothing can do better.",
         known_film=int(np.bincount(train.items).argmax()),
+        components={"n_components": 12, "alpha_W": 0.15},
+        components_note="films without a rating are missing: who rates what is chance here",
     )
 
 
@@ -262,6 +273,39 @@ def _similar(
         {"item": int(item), "title": _described(int(item), films), "similarity": float(value)}
         for item, value in zip(items[kept][:5], similarities[kept][:5], strict=True)
     ]
+
+
+def _components(films: _Films) -> list[list[dict[str, Any]]]:
+    """The films with the largest weights in each component of non-negative factors, the largest component first."""
+    model = cymf.NMF(**films.components).fit(films.train)
+    weights = model.item_factors_
+    sizes = weights.sum(axis=0) * model.user_factors_.sum(axis=0)
+    ids = films.train.item_ids
+    found = []
+    for component in np.argsort(-sizes, kind="stable"):
+        rows = np.argsort(-weights[:, component], kind="stable")[:4]
+        items = rows if ids is None else ids.to_ids(rows)
+        found.append(
+            [
+                {
+                    "item": int(item),
+                    "title": _described(int(item), films),
+                    "weight": float(weight),
+                }
+                for item, weight in zip(items, weights[rows, component], strict=True)
+            ]
+        )
+    return found
+
+
+def _components_text(components: list[list[dict[str, Any]]], films: _Films) -> str:
+    lines = [f"What the components of NMF stand for ({films.components_note})"]
+    for number, best in enumerate(components, 1):
+        titles = "; ".join(films.titles[film["item"]] for film in best)
+        lines += textwrap.wrap(
+            titles, 100, initial_indent=f"  {number:2}  ", subsequent_indent="      "
+        )
+    return "\n".join(lines) + "\n"
 
 
 def _described(item: int, films: _Films) -> str:

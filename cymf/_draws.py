@@ -202,6 +202,8 @@ class DrawsPosterior:
         `scale` multiplies what the draw differs from the mean by.
         """
         state, n, k = self._state, self._n, self._k
+        assert state.user_bias is not None
+        assert state.item_bias is not None
         scores = np.empty((len(rows), state.n_items), state.dtype)
         every = np.arange(state.n_items, dtype=np.int64)
         for place, (row, stream) in enumerate(zip(rows, streams, strict=True)):
@@ -212,7 +214,7 @@ class DrawsPosterior:
             if row >= 0:
                 query[0] = (1 - scale) * state.user_factors[row]
                 query[0, block] += scale * n * state.user_factors[row, block]
-                mean, drawn = state.user_bias[row], self._user_bias[s, row]  # type: ignore[index]
+                mean, drawn = state.user_bias[row], self._user_bias[s, row]
             else:
                 spread = np.linalg.cholesky(self._covariances[0][s])
                 [*w, drawn] = spread @ generator.standard_normal(k + 1)

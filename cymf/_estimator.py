@@ -109,16 +109,18 @@ class FitSettings:
 
 @dataclass(frozen=True, eq=False)
 class FitFeatures:
-    """What `fit` was given as features, and the penalty λ_B on what is learnt of them."""
+    """What `fit` was given as features, and the penalty λ_B on what is learnt of them; None for the problem's own."""
 
     user: Any
     item: Any
-    reg: float
+    reg: float | None
 
     @classmethod
     def of(cls, model: Any, user_features: Any, item_features: Any) -> Self | None:
         """Check a model's `feature_reg`; None without features."""
-        reg = check_number("feature_reg", model.feature_reg, positive=True)
+        reg = model.feature_reg
+        if reg is not None:
+            reg = check_number("feature_reg", reg, positive=True)
         if user_features is None and item_features is None:
             return None
         return cls(user_features, item_features, reg)

@@ -46,8 +46,8 @@ def explored_items(
     scale : float
         Times the latent standard deviation.
     random_state : int, Generator or None
-        Seed of Thompson sampling. A user's draw depends on the seed and the user alone, an unknown user's on its place in
-        the query.
+        Seed of Thompson sampling. A user's draw depends on the seed and the user alone, an unknown user's on its place
+        in the query.
     excluded, allowed, candidates
         As in ``best_items``.
     """

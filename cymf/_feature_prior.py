@@ -4,10 +4,14 @@ With the features F_i of row i and weights s_i = n_i^ν (0 for rows without rati
 
     ½ Σ_i s_i (λ ‖w_i − F_i B‖² + λ_b (b_i − F_i β)²) + ½ λ_B (‖B‖² + ‖β‖²)
 
-in place of ½ Σ_i s_i (λ ‖w_i‖² + λ_b b_i²). Two exact steps alternate. Given B, a row's residual w_i − F_i B solves the
-same least-squares problem as ever, against what F_i B leaves of the ratings. Given the rows, B is a ridge regression:
+in place of ½ Σ_i s_i (λ ‖w_i‖² + λ_b b_i²). Three steps take turns, none of which raises it. Given B, a row's
+residual w_i − F_i B solves the same least-squares problem as ever, against what F_i B leaves of the ratings. Given the
+rows, B is a ridge regression:
 
     (λ FᵀSF + λ_B I) B = λ FᵀSW,        (λ_b FᵀSF + λ_B I) β = λ_b FᵀSb
+
+Alone, these two crawl where rows are close to their priors, as each follows the other. So, given the residuals, B also
+goes some conjugate gradient steps towards what explains the ratings best, and takes the rows with it.
 
 The source of the idea: Agarwal and Chen 2009, "Regression-based latent factor models".
 """

@@ -102,18 +102,18 @@ def _merged(old: RatingArrays, new: RatingArrays) -> tuple[RatingArrays, np.ndar
     replaced = where[again] + np.searchsorted(inserted, where[again], side="right")
 
     def joined(before: np.ndarray, values: np.ndarray, dtype: Any) -> np.ndarray:
-        result = np.insert(before.astype(dtype, copy=False), inserted, values[fresh])
+        result = _inserted(before.astype(dtype, copy=False), inserted, values[fresh])
         result[replaced] = values[again]
-        return np.ascontiguousarray(result)
+        return result
 
-    indices = np.insert(
-        old.indices.astype(index_dtype(n_items), copy=False), inserted, new.indices[fresh]
-    )
+    indices = joined(old.indices, new.indices, index_dtype(n_items))
     values = joined(old.values, new.values, np.result_type(old.values, new.values))
     weights = None
     if old.weights is not None or new.weights is not None:
-        parts = [np.ones(len(a.values)) if a.weights is None else a.weights for a in (old, new)]
-        weights = joined(*parts, np.result_type(*parts))
+        before, after = (
+            np.ones(len(a.values)) if a.weights is None else a.weights for a in (old, new)
+        )
+        weights = joined(before, after, np.result_type(before, after))
     timestamps = None
     if old.timestamps is not None:
         later = _timestamps_like(old.timestamps, new)
@@ -137,6 +137,19 @@ def _merged(old: RatingArrays, new: RatingArrays) -> tuple[RatingArrays, np.ndar
         new.item_ids,
         (float(values.min()), float(values.max())),
     ), fresh
+
+
+def _inserted(before: np.ndarray, at: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return an array with `values` in front of its places `at`, which do not fall, copied run by run."""
+    result = np.empty(len(before) + len(at), before.dtype)
+    places, first = np.unique(at, return_index=True)
+    begin, shift = 0, 0
+    for place, end in zip(places.tolist(), np.append(first, len(at))[1:].tolist(), strict=True):
+        result[begin + shift : place + shift] = before[begin:place]
+        result[place + shift : place + end] = values[shift:end]
+        begin, shift = place, end
+    result[begin + shift :] = before[begin:]
+    return result
 
 
 def _rows(arrays: RatingArrays) -> np.ndarray:

@@ -188,7 +188,7 @@ class ImplicitProblem:
             np.diff(view.indptr),
         )
 
-    def describe(self, sides: Sides, feature_reg: float) -> None:
+    def describe(self, sides: Sides, feature_reg: float | None) -> None:
         """Give rows priors by their features: the penalty is on w_i − F_i B and b_i − F_i β."""
         model = self.model
         if model.reg == 0 or model.unobserved_weight == 0:
@@ -196,7 +196,7 @@ class ImplicitProblem:
                 f"reg={model.reg:g} and unobserved_weight={model.unobserved_weight:g}; expected both > 0 with "
                 "features, which say what factors are drawn to"
             )
-        strengths = Strengths(model.reg, model.reg_bias, feature_reg)
+        strengths = Strengths(model.reg, model.reg_bias, feature_reg or 1.0)
         for what, features, side in (
             ("user", sides.user, self.users),
             ("item", sides.item, self.items),

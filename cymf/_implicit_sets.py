@@ -13,9 +13,10 @@ __all__ = ["ImplicitSets"]
 
 
 class ImplicitSets:
-    r"""The set vectors v_j of one side, and what they say: the row i with the set S_i has the mean m + |S_i|^−½ Σ_{j ∈ S_i} v_j.
+    r"""The set vectors v_j of one side, and what they say.
 
-    A priori v_j ~ N(0, M⁻¹), with a Wishart distribution of M.
+    The row i with the set S_i has the mean m + |S_i|^−½ Σ_{j ∈ S_i} v_j. Beforehand v_j ~ N(0, M⁻¹), with a Wishart
+    distribution of M.
 
     Parameters
     ----------

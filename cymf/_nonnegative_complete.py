@@ -9,10 +9,10 @@ import numpy as np
 
 from cymf._errors import DivergenceError
 from cymf._factors import Factors, aligned_zeros
-from cymf._implicit_problem import in_shares, weighted_gram
+from cymf._implicit_problem import weighted_gram
 from cymf._kernels import nonnegative_kernels
 from cymf._nonnegative_rows import TRAINING, Descent, Penalty, sums_of_rows
-from cymf._parallel import Workers, equal_work_chunks
+from cymf._parallel import Workers, equal_work_chunks, in_shares
 from cymf._sparse_view import SparseView
 from cymf.ratings import Ratings
 

@@ -42,7 +42,7 @@ class Descent(NamedTuple):
     precision: float
 
 
-TRAINING = Descent(16, 1e-2)  # the next half-sweep starts from there
+TRAINING = Descent(4, 1e-2)  # the next half-sweep starts from there
 MULTIPLY = Descent(0, 0.0)
 
 

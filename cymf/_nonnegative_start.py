@@ -29,12 +29,11 @@ class ColumnFilled:
         self._deviations = sparse.csr_array((values, stored.indices, stored.indptr), stored.shape)
 
     def times(self, columns: np.ndarray) -> np.ndarray:
-        product: np.ndarray = self._deviations @ columns
-        return product + self._means @ columns
+        return np.asarray(self._deviations @ columns + self._means @ columns)
 
     def transposed_times(self, columns: np.ndarray) -> np.ndarray:
-        product: np.ndarray = self._deviations.T @ columns
-        return product + np.outer(self._means, columns.sum(axis=0))
+        means = np.outer(self._means, columns.sum(axis=0))
+        return np.asarray(self._deviations.T @ columns + means)
 
 
 class _Stored:

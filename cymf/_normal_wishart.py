@@ -16,7 +16,8 @@ def draw_normal_wishart(
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""Draw the mean m and the precision Λ of normal rows.
 
-    With n rows of mean x̄ and scatter S = Σ (x − x̄)(x − x̄)ᵀ and the prior m | Λ ~ N(0, (β₀ Λ)⁻¹), Λ ~ W(diag(scale)⁻², q),
+    With n rows of mean x̄ and scatter S = Σ (x − x̄)(x − x̄)ᵀ, m | Λ ~ N(0, (β₀ Λ)⁻¹) and Λ ~ W(diag(scale)⁻², q)
+    beforehand,
 
         Λ ~ W((diag(scale)² + S + β₀ n / (β₀ + n) x̄ x̄ᵀ)⁻¹, q + n),    m ~ N(n x̄ / (β₀ + n), ((β₀ + n) Λ)⁻¹)
 

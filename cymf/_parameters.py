@@ -87,12 +87,13 @@ class Parameterized:
 
     def __sklearn_tags__(self) -> Tags:
         """Describe this object to scikit-learn, the only one who asks: a regressor of pairs."""
-        from sklearn.utils import InputTags, RegressorTags, Tags, TargetTags
+        from sklearn.utils import InputTags, RegressorTags, Tags, TargetTags, TransformerTags
 
         return Tags(
             estimator_type="regressor",
             target_tags=TargetTags(required=False),
             regressor_tags=RegressorTags(),
+            transformer_tags=TransformerTags() if hasattr(self, "transform") else None,
             input_tags=InputTags(sparse=True, string=True, allow_nan=True),
         )
 

@@ -25,6 +25,7 @@ __all__ = ["Problem", "Side", "Validation", "check_squares"]
 
 _BLOCK_ROWS = 1024  # converted to float64 at once
 _BLOCK_RATINGS = 1 << 20
+_FEATURE_REG_SHARE = 1e-3  # docs/decisions/0015
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,12 +146,14 @@ class Problem:
             np.diff(view.indptr),
         )
 
-    def describe(self, sides: Sides, feature_reg: float) -> None:
-        """Give rows priors by their features."""
+    def describe(self, sides: Sides, feature_reg: float | None) -> None:
+        """Give rows priors by their features; without a penalty λ_B, one in proportion to the ratings."""
         if self.reg == 0:
             raise ValueError(
                 "reg=0 leaves features without effect, as they say what factors are drawn to; expected reg > 0"
             )
+        if feature_reg is None:
+            feature_reg = _FEATURE_REG_SHARE * self.total_weight
         strengths = Strengths(self.reg, self.reg_bias, feature_reg)
         for what, features, counts, scale in (
             ("user", sides.user, self.users.counts, self._user_scale),

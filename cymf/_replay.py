@@ -42,8 +42,8 @@ def replay(
 
     An event counts where the policy chooses the item that was shown; all others are passed over. As what was shown does
     not depend on anything, what counts is what the policy would have met, and its mean reward has no bias
-    (Li, Chu, Langford and Wang 2011, "Unbiased offline evaluation of contextual-bandit-based news article recommendation
-    algorithms"). On logs of another policy, that is not so.
+    (Li, Chu, Langford and Wang 2011, "Unbiased offline evaluation of contextual-bandit-based news article
+    recommendation algorithms"). On logs of another policy, that is not so.
 
     Parameters
     ----------
@@ -67,7 +67,8 @@ def replay(
     Examples
     --------
     >>> from cymf.evaluation import replay
-    >>> log = [("ann", ["tea", "rum"], "tea", 1.0), ("bob", ["tea", "rum"], "rum", 0.0), ("cy", ["tea", "rum"], "tea", 0.5)]
+    >>> drinks = ["tea", "rum"]
+    >>> log = [("ann", drinks, "tea", 1.0), ("bob", drinks, "rum", 0.0), ("cy", drinks, "tea", 0.5)]
     >>> report = replay(lambda user, candidates: "tea", log)
     >>> report.mean_reward, report.n_matched
     (0.75, 2)

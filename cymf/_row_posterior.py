@@ -1,11 +1,12 @@
 r"""The uncertainty of rows that are the solutions of linear systems: `ALS` and `ImplicitALS`.
 
-With the other side fixed, the penalized least squares of a row are the posterior mode of a linear model, whose covariance is
+With the other side fixed, the penalized least squares of a row are the posterior mode of a linear model, whose
+covariance is
 
     Cov(x_i) = σ² A_i⁻¹,    A_i = Σ_j c_j g_j g_jᵀ + n_i^ν diag(λ, …, λ_b),    g_j = [h_j, 1],
 
-for explicit ratings, and that of all cells for implicit ones. A prediction depends on a user's row and an item's; to first
-order, each given the other side, its variance is
+for explicit ratings, and that of all cells for implicit ones. A prediction depends on a user's row and an item's; to
+first order, each given the other side, its variance is
 
     σ² (g_jᵀ A_i⁻¹ g_j + g_iᵀ B_j⁻¹ g_i)
 
@@ -13,8 +14,8 @@ with the item's system B_j and g_i = [w_i, 1]. σ² is estimated from the residu
 
     σ² = Σ c e² / (n − Σ_i (q − tr(P_i A_i⁻¹)) − the same of the items),    P_i = n_i^ν diag(λ, …, λ_b),
 
-the denominator being what is left of n observations when the parameters that the data have determined are taken off, those
-that the penalty holds left out; at least a tenth of n. For implicit feedback n are all cells.
+the denominator being what is left of n observations when the parameters that the data have determined are taken off,
+those that the penalty holds left out; at least a tenth of n. For implicit feedback n are all cells.
 """
 
 from __future__ import annotations
@@ -216,25 +217,54 @@ class RowPosterior:
     def sampled_scores(
         self, rows: np.ndarray, streams: np.ndarray, seed: int, scale: float
     ) -> np.ndarray:
-        """Return the scores of all items for users drawn from their distribution, the items' factors as they are."""
+        """Return the scores of all items for each user, all rows drawn from their distribution given the other side.
+
+        Items' draws depend on the seed and the item, and are the same for all users.
+        """
         state = self._own_state()
-        n, k, dtype = len(rows), state.n_factors, state.dtype
-        draws = self._users.deviations(rows, streams, seed, self._n_threads)
-        draws *= dtype.type(scale * math.sqrt(self.noise_variance))
-        known = (rows >= 0)[:, None]
-        factors = np.ascontiguousarray(draws[:, :k] + np.where(known, state.user_factors[rows], 0))
-        no_bias = np.zeros(0, dtype)
-        bias, item_bias = no_bias, no_bias
-        if state.user_bias is not None and state.item_bias is not None:
-            own = draws[:, k] * dtype.type(self._bias_column)
-            bias = (own + np.where(rows >= 0, state.user_bias[rows], 0)).astype(dtype)
-            item_bias = state.item_bias
-        scores = np.empty((n, state.n_items), dtype)
+        n, n_items = len(rows), state.n_items
+        everything = np.arange(n_items, dtype=np.int64)
+        users = self._drawn(
+            self._users, rows, streams, seed, scale, state.user_factors, state.user_bias
+        )
+        items = self._drawn(
+            self._items,
+            np.where(state.item_counts > 0, everything, -1),
+            everything,
+            (seed + 1) % (1 << 63),
+            scale,
+            state.item_factors,
+            state.item_bias,
+        )
+        scores = np.empty((n, n_items), state.dtype)
         kernels.predict_pairs(
-            np.repeat(np.arange(n), state.n_items), np.tile(np.arange(state.n_items), n), factors.astype(dtype),
-            state.item_factors, bias, item_bias, state.global_mean, scores.reshape(-1),
+            np.repeat(np.arange(n), n_items), np.tile(everything, n), users[0], items[0], users[1], items[1],
+            state.global_mean, scores.reshape(-1),
         )  # fmt: skip
         return scores
+
+    def _drawn(
+        self,
+        systems: _Systems,
+        rows: np.ndarray,
+        streams: np.ndarray,
+        seed: int,
+        scale: float,
+        factors: np.ndarray,
+        bias: np.ndarray | None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return factors and biases of rows, drawn around what they are; -1 is unknown, and drawn around 0."""
+        k, dtype = factors.shape[1], factors.dtype
+        draws = systems.deviations(rows, streams, seed, self._n_threads)
+        draws *= dtype.type(scale * math.sqrt(self.noise_variance))
+        known = rows >= 0
+        drawn = np.ascontiguousarray(
+            draws[:, :k] + np.where(known[:, None], factors[rows], 0), dtype
+        )
+        if bias is None:
+            return drawn, np.zeros(0, dtype)
+        own = draws[:, k] * dtype.type(self._bias_column) + np.where(known, bias[rows], 0)
+        return drawn, np.ascontiguousarray(own, dtype)
 
     def _own_state(self) -> FittedState:
         state = self._state()

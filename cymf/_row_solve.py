@@ -97,7 +97,7 @@ def solve_rows(
         rows[:, :k] = fixed[rated]
         bias = np.zeros(0, dtype) if fixed_bias is None else fixed_bias[rated]
         weights = np.zeros(0, dtype) if view.weights is None else view.weights
-        data = view.indptr, indices, view.values, weights
+        data: tuple[Any, ...] = view.indptr, indices, view.values, weights
         sides = rows, bias, solved, solved_bias, k, objective.mean
         penalties = objective.reg_bias, objective.reg_exponent
         inputs: tuple[Any, ...] = *sides, objective.reg, *penalties
@@ -117,7 +117,8 @@ def solve_rows(
         if status.any() and not objective.nonnegative:
             failed = np.flatnonzero(status)
             with single_threaded_blas():
-                _als_lapack.als_minimum_norm_rows(failed, *data, *inputs, status)
+                arguments: tuple[Any, ...] = failed, *data, *inputs, status
+                _als_lapack.als_minimum_norm_rows(*arguments)
     return SolvedRows(
         np.ascontiguousarray(solved[:, :k]),
         None if fixed_bias is None else solved_bias,

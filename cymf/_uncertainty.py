@@ -79,7 +79,8 @@ def deviations(
     variances = posterior.latent_variances(users, items)
     if kind == "predictive":
         variances = variances + posterior.noise_variance
-    return np.sqrt(variances).astype(state.dtype)
+    found: np.ndarray = np.sqrt(variances).astype(state.dtype)
+    return found
 
 
 def interval(

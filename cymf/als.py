@@ -56,8 +56,9 @@ class ALS(ExplicitModel):
         λ_b, the penalty on biases; None takes `reg`.
     reg_exponent : float, default 0.5
         ν: 0 is the textbook's penalty, 1 scales it by the number of ratings (Zhou et al.).
-    feature_reg : float, default 10
-        λ_B, the penalty on what is learnt of features, for `fit` with features: see Notes.
+    feature_reg : float or None, default None
+        λ_B, the penalty on what is learnt of features, for `fit` with features: see Notes. None takes a thousandth of
+        the number of ratings, or of their weight.
     use_bias : bool, default True
         Whether the model has the biases μ + b_i + b_j; without them it is A ≈ W H.
     nonnegative : bool, default False
@@ -109,7 +110,7 @@ class ALS(ExplicitModel):
 
         ½ Σ_i n_i^ν (λ ‖w_i − F_i B‖² + λ_b (b_i − F_i β)²) + ½ λ_B (‖B‖² + ‖β‖²).
 
-    B and β are learnt with the rest, by exact steps; the objective never rises. A row without ratings is F_i B and
+    B and β are learnt with the rest, by steps that never raise the objective. A row without ratings is F_i B and
     F_i β, and one with many ratings leaves them behind (Agarwal and Chen 2009, "Regression-based latent factor
     models").
 
@@ -136,7 +137,7 @@ class ALS(ExplicitModel):
         reg: float = 1.2,
         reg_bias: float | None = None,
         reg_exponent: float = 0.5,
-        feature_reg: float = 10.0,
+        feature_reg: float | None = None,
         use_bias: bool = True,
         nonnegative: bool = False,
         max_iter: int = 15,
@@ -271,9 +272,12 @@ class ALS(ExplicitModel):
                 return change <= max(tol * size, tol_abs)
 
             loop.run(step, lambda: settings.measure(problem, factors), problem.iterate(factors))
+            cold = None
             if isinstance(rows, ObservedRows):
                 rows.solve_users(factors, exact_descent(problem.dtype))
-            self._publish(settings.state(problem, factors, loop))
+            else:
+                cold = rows.solve_against_features(factors)
+            self._publish(settings.state(problem, factors, loop, cold))
         return self
 
     def partial_fit(
@@ -392,13 +396,47 @@ class RowSolver:
         """Solve all users, the items fixed."""
         fixed = factors.item, factors.item_bias
         solved = factors.user, factors.user_bias
+        self._learn("user", self.problem.users, fixed, solved)
         self._half_sweep("user", self.problem.users, self.problem.items, fixed, solved)
 
     def solve_items(self, factors: Factors) -> None:
         """Solve all items, the users fixed."""
         fixed = factors.user, factors.user_bias
         solved = factors.item, factors.item_bias
+        self._learn("item", self.problem.items, fixed, solved)
         self._half_sweep("item", self.problem.items, self.problem.users, fixed, solved)
+
+    def solve_against_features(self, factors: Factors) -> dict[str, np.ndarray]:
+        """Return users solved against what features predict of the items, and items against that of the users.
+
+        Who rates what is no accident: users have rated items that they like beyond what features tell. For an item of
+        which nothing but features is known, a row that was solved against whole items takes too much for granted.
+        """
+        problem, k, found = self.problem, self.problem.n_factors, {}
+        for what, other, side, other_side, rows, bias in (
+            ("user", "item", problem.users, problem.items, factors.user, factors.user_bias),
+            ("item", "user", problem.items, problem.users, factors.item, factors.item_bias),
+        ):
+            prior = problem.priors.get(other)
+            if prior is not None:
+                solved = rows.copy(), bias.copy()
+                self._half_sweep(what, side, other_side, (prior.mean, prior.bias_mean), solved)
+                found[f"cold_{what}_factors"] = np.ascontiguousarray(solved[0][:, :k])
+                if len(bias):
+                    found[f"cold_{what}_bias"] = solved[1]
+        return found
+
+    def _learn(
+        self,
+        name: str,
+        side: Side,
+        fixed: tuple[np.ndarray, np.ndarray],
+        solved: tuple[np.ndarray, np.ndarray],
+    ) -> None:
+        prior = self.problem.priors.get(name)
+        if prior is not None:
+            prior.learn(*solved)
+            prior.follow(self.problem, side, fixed, *solved)
 
     def _half_sweep(
         self,
@@ -413,8 +451,6 @@ class RowSolver:
         status = np.zeros(len(solved[0]), np.int8)
         prior = problem.priors.get(name)
         if prior is not None:
-            prior.learn(*solved)
-            prior.follow(problem, side, fixed, *solved)
             side = prior.centred(side, fixed[0], *solved, problem.workers)
         inputs: tuple[Any, ...]
         if self._solver == "cg":

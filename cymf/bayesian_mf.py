@@ -40,8 +40,8 @@ class BayesianMF(MatrixFactorization):
     r"""Matrix factorization as a distribution: draws of factors and biases instead of one best value.
 
     Ratings are a_ij ~ N(μ + b_i + b_j + w_i·h_j, σ² / c_ij). The rows [w_i, b_i] of users are N(m, Λ⁻¹), those of items
-    N(m', Λ'⁻¹), with Normal–Wishart distributions of means and precisions and a gamma distribution of 1 / σ². So there is no
-    penalty to tune: everything is drawn in turn from its distribution given all else (Gibbs sampling). A row's is
+    N(m', Λ'⁻¹), with Normal–Wishart distributions of means and precisions and a gamma distribution of 1 / σ². So there
+    is no penalty to tune: everything is drawn in turn from its distribution given all else (Gibbs sampling). A row's is
 
         x ~ N(A⁻¹ (Σ_j c_j y_j g_j / σ² + Λ m), A⁻¹),    A = Λ + Σ_j c_j g_j g_jᵀ / σ²,    g_j = [h_j, 1],
         y_j = a_ij − μ − b_j
@@ -58,10 +58,11 @@ class BayesianMF(MatrixFactorization):
         Draws that are kept.
     thinning : int, default 5
         Sweeps from one kept draw to the next; neighbouring sweeps are alike.
-    implicit_sets : {"user", "both"} or None, default None
-        Whether what a user has rated, whatever the ratings are, says something about the user, and likewise who has
-        rated an item about the item: the mean m of a row becomes m + |S|^−½ Σ_{j ∈ S} v_j, S being the row's rated cells
-        and v_j further vectors to be drawn (SVD++ with whole rows; on both sides for ``"both"``).
+    implicit_sets : str or None, default None
+        ``"user"`` or ``"both"``: what a user has rated, whatever the ratings are, says something about the user, and
+        for ``"both"`` likewise who has rated an item about the item. The mean m of a row becomes
+        m + |S|^−½ Σ_{j ∈ S} v_j, S being the row's rated cells and v_j further vectors to be drawn (SVD++ with whole
+        rows).
     init_std : float, default 0.1
         Standard deviation of the random factors of the start.
     store_ratings : bool, default True
@@ -79,23 +80,24 @@ class BayesianMF(MatrixFactorization):
     Attributes
     ----------
     user_factors_, item_factors_ : ndarray of shape (n_users, n_samples · n_factors), of items alike
-        The kept draws side by side, divided by √n_samples: their products are the means of the draws' products. Each draw
-        is moved around the means m of its rows, so that an unknown user or item, at its mean, adds nothing.
+        The kept draws side by side, divided by √n_samples: their products are the means of the draws' products. Each
+        draw is moved around the means m of its rows, so that an unknown user or item, at its mean, adds nothing.
 
     Notes
     -----
-    Memory: (n_users + n_items) · n_samples · (n_factors + 1) numbers for the kept draws, and as much to train as `ALS`. With 50
-    draws of 16 factors, 10,000 users and items take 34 MB. A recommendation costs as much as one of `ALS` with
+    Memory: (n_users + n_items) · n_samples · (n_factors + 1) numbers for the kept draws, and as much to train as `ALS`.
+    With 50 draws of 16 factors, 10,000 users and items take 34 MB. A recommendation costs as much as one of `ALS` with
     n_samples · n_factors factors.
 
-    ``history_["validation_rmse"]`` is that of the single draw during `burn_in`, and afterwards that of the mean over all
-    sweeps since, the kept ones and those between. ``history_["train_rmse"]`` is that of each draw.
+    ``history_["validation_rmse"]`` is that of the single draw during `burn_in`, and afterwards that of the mean over
+    all sweeps since, the kept ones and those between. ``history_["train_rmse"]`` is that of each draw.
 
     References
     ----------
-    Salakhutdinov and Mnih 2008, "Bayesian probabilistic matrix factorization using Markov chain Monte Carlo". Rendle 2012,
-    "Factorization machines with libFM" (biases, implicit sets). Koren 2008, "Factorization meets the neighborhood"
-    (SVD++). Simm et al. 2017, "Macau" (means that are linear in what is known of a row).
+    Salakhutdinov and Mnih 2008, "Bayesian probabilistic matrix factorization using Markov chain Monte Carlo". Rendle
+    2012, "Factorization machines with libFM" (biases, implicit sets). Koren 2008, "Factorization meets the
+    neighborhood" (SVD++). Simm et al. 2017, "Macau: scalable Bayesian factorization with high-dimensional side
+    information using MCMC" (means that are linear in what is known of a row).
 
     Examples
     --------
@@ -289,7 +291,7 @@ class BayesianMF(MatrixFactorization):
         >>> low < model.predict(0, 2) < high
         True
         """
-        prediction, deviation = self.predict(  # type: ignore[misc]
+        prediction, deviation = self.predict(
             users, items, by=by, unknown=unknown, return_std=True, std=std
         )
         return interval(self._fitted(), prediction, deviation, level, clip)

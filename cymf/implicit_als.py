@@ -68,8 +68,8 @@ class ImplicitALS(MatrixFactorization):
         λ_b, the penalty on biases; None takes `reg`. Zero if and only if `reg` is.
     reg_exponent : float, default 1
         ν: 0 is the plain penalty λ ‖w_i‖², 1 scales it by the weight that pulls at the row.
-    feature_reg : float, default 1
-        λ_B, the penalty on what is learnt of features, for `fit` with features: see Notes.
+    feature_reg : float or None, default None
+        λ_B, the penalty on what is learnt of features, for `fit` with features: see Notes. None takes 1.
     unobserved_weight : float, default 0.01
         α₀, the weight of a cell that was not observed. In proportion to the confidences of observed ones it says
         how much is concluded from nothing having happened.
@@ -161,7 +161,7 @@ class ImplicitALS(MatrixFactorization):
         reg: float = 0.01,
         reg_bias: float | None = None,
         reg_exponent: float = 1.0,
-        feature_reg: float = 1.0,
+        feature_reg: float | None = None,
         unobserved_weight: float = 0.01,
         popularity_exponent: float = 0.0,
         weighting: str = "hu",

@@ -65,9 +65,9 @@ class NMF(MatrixFactorization):
         α_H, the penalty on H; "same" takes `alpha_W`.
     l1_ratio : float, default 0
         ρ, from 0 to 1: the share of the penalties that is proportional to factors, rather than to their squares.
-    tol : float, default 1e-4
+    tol : float, default 3e-6
         Training stops when an iteration lowers the objective by at most ``tol`` times what is left. With 0, all
-        iterations are done.
+        iterations are done. Large matrices have plateaus that a larger one takes for the end.
     max_iter : int, default 200
         Most iterations.
     patience : int or None, default None
@@ -136,7 +136,7 @@ class NMF(MatrixFactorization):
         alpha_W: float = 0.0,
         alpha_H: float | str = "same",
         l1_ratio: float = 0.0,
-        tol: float = 1e-4,
+        tol: float = 3e-6,
         max_iter: int = 200,
         patience: int | None = None,
         store_ratings: bool = True,
@@ -283,12 +283,14 @@ class NMF(MatrixFactorization):
         """
         state = self._fitted()
         if not isinstance(ratings, (list, tuple, np.ndarray)) or np.ndim(ratings) != 1:
-            return self.transform(ratings)
+            solved: NDArray[Any] = self.transform(ratings)
+            return solved
         view, _ = view_of(ratings, strengths, state, "user", by)
         if len(view.values) and view.values.min() < 0:
             raise ValueError(f"strengths go down to {view.values.min():g}; expected none below 0")
         zeros = check_choice("missing", self.missing, ("masked", "zero")) == "zero"
-        return fold_in_rows(view, state, self._user_penalty(), zeros, 1)[0]
+        factors = fold_in_rows(view, state, self._user_penalty(), zeros, 1)
+        return np.asarray(factors[0])
 
     def predict(
         self,
@@ -298,7 +300,9 @@ class NMF(MatrixFactorization):
         by: By = "id",
         clip: bool = False,
         unknown: Unknown = "fallback",
-    ) -> np.ndarray | float:
+        return_std: bool = False,
+        std: str = "predictive",
+    ) -> Any:
         """Predict ratings pair by pair, or all cells of the rows of a matrix.
 
         Parameters and errors are those of the other models' ``predict``, but that a matrix of `n_features_in_` columns
@@ -310,10 +314,14 @@ class NMF(MatrixFactorization):
         ndarray of shape (n_pairs,), or (n_samples, n_features) for a matrix; float for two scalars
         """
         state = self._fitted()
-        if items is not None or looks_like_pairs(users):
-            return super().predict(users, items, by=by, clip=clip, unknown=unknown)
+        if return_std or items is not None or looks_like_pairs(users):
+            return super().predict(
+                users, items, by=by, clip=clip, unknown=unknown, return_std=return_std, std=std
+            )
         completed = self.inverse_transform(self.transform(users))
-        return np.clip(completed, *state.rating_range) if clip else completed
+        if clip:
+            np.clip(completed, *state.rating_range, out=completed)
+        return completed
 
     def _compared(
         self, X: Any, y: Any, sample_weight: Any

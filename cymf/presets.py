@@ -48,6 +48,22 @@ presets: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "init_std": 0.002,
                 "max_iter": 56,
             },
+            "svdpp-ml-100k": {
+                "n_factors": 256,
+                "reg": 0.06,
+                "learning_rate": 0.01,
+                "decay": 0.02,
+                "init_std": 0.01,
+                "max_iter": 50,
+            },
+            "svdpp-ml-1m": {
+                "n_factors": 128,
+                "reg": 0.03,
+                "learning_rate": 0.008,
+                "decay": 0.02,
+                "init_std": 0.003,
+                "max_iter": 50,
+            },
             "ml-1m-ncf-64": _RENDLE | {"n_factors": 64, "reg": 0.007, "unobserved_weight": 0.3},
             "ml-1m-ncf-192": _RENDLE | {"n_factors": 192, "reg": 0.007, "unobserved_weight": 0.3},
             "gowalla-64": _RENDLE

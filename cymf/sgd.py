@@ -20,6 +20,7 @@ from cymf._inputs import training_ratings
 from cymf._parallel import single_threaded_blas
 from cymf._training import Iteration, TrainingLoop
 from cymf._validation import check_choice, check_integer, check_number
+from cymf.als import RowSolver
 
 if TYPE_CHECKING:
     from cymf._factors import Factors
@@ -51,8 +52,9 @@ class SGD(ExplicitModel):
         λ_b, the penalty on biases; None takes `reg`.
     reg_exponent : float, default 1
         ν: 0 is the textbook's penalty, 1 scales it by the number of ratings, so that a step's share is the plain λ.
-    feature_reg : float, default 10
-        λ_B, the penalty on what is learnt of features, for `fit` with features: see `ALS`.
+    feature_reg : float or None, default None
+        λ_B, the penalty on what is learnt of features, for `fit` with features: see `ALS`. None takes a thousandth of
+        the number of ratings, or of their weight.
     use_bias : bool, default True
         Whether the model has the biases μ + b_i + b_j; without them it is A ≈ W H.
     learning_rate : float, default 0.02
@@ -113,7 +115,7 @@ class SGD(ExplicitModel):
         reg: float = 0.05,
         reg_bias: float | None = None,
         reg_exponent: float = 1.0,
-        feature_reg: float = 10.0,
+        feature_reg: float | None = None,
         use_bias: bool = True,
         learning_rate: float = 0.02,
         schedule: str = "exponential",
@@ -217,7 +219,10 @@ class SGD(ExplicitModel):
             self._run(settings, problem, loop, epochs, tol)
             factors = epochs.factors()
             problem.priors.finish(factors)
-            self._publish(settings.state(problem, factors, loop, epochs.sums()))
+            extra = epochs.sums()
+            if problem.priors:
+                extra |= RowSolver(problem, "cholesky").solve_against_features(factors)
+            self._publish(settings.state(problem, factors, loop, extra))
         return self
 
     predict_cold = _cold.predict_cold

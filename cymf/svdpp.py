@@ -55,19 +55,19 @@ class SVDpp(ExplicitModel):
 
     Parameters
     ----------
-    n_factors : int, default 64
+    n_factors : int, default 128
         Length of all rows.
     reg : float, default 0.04
         λ, the penalty on the factors p, h and y, at each rating.
     reg_bias : float or None, default None
         λ_b, the penalty on biases, at each rating; None takes `reg`.
-    learning_rate : float, default 0.008
+    learning_rate : float, default 0.01
         η of the first epoch.
     schedule : {"exponential", "constant", "inverse_scaling"}, default "exponential"
         How η falls. With epochs t = 0, 1, …: exponential η (1 − decay)^t; inverse scaling η / (1 + t)^decay; constant.
-    decay : float, default 0.03
+    decay : float, default 0.02
         The rate at which η falls, for "exponential" (at most 1) and "inverse_scaling".
-    max_iter : int, default 40
+    max_iter : int, default 45
         Epochs.
     tol : float, default 0
         Training stops when an epoch lowers the training RMSE by at most ``tol`` times its value; 0 does all epochs.
@@ -106,14 +106,14 @@ class SVDpp(ExplicitModel):
 
     def __init__(
         self,
-        n_factors: int = 64,
+        n_factors: int = 128,
         *,
         reg: float = 0.04,
         reg_bias: float | None = None,
-        learning_rate: float = 0.008,
+        learning_rate: float = 0.01,
         schedule: str = "exponential",
-        decay: float = 0.03,
-        max_iter: int = 40,
+        decay: float = 0.02,
+        max_iter: int = 45,
         tol: float = 0.0,
         init_std: float = 0.005,
         patience: int | None = None,

@@ -76,7 +76,7 @@ def test_it_is_plain_als_where_that_is_not_negative():
     rng = np.random.default_rng(0)
     matrix = np.outer(rng.uniform(1, 2, 30), rng.uniform(1, 2, 20))
     matrix[rng.random(matrix.shape) < 0.4] = np.nan
-    parameters = {"reg": 0.01, "use_bias": False, "max_iter": 1000, "tol": 0, "dtype": "float64"}
+    parameters = {"reg": 0.5, "use_bias": False, "max_iter": 200, "tol": 0, "dtype": "float64"}
     free = cymf.ALS(1, **parameters).fit(matrix)
     bound = cymf.ALS(1, nonnegative=True, **parameters).fit(matrix)
     pairs = np.argwhere(np.isnan(matrix))

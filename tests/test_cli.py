@@ -59,7 +59,7 @@ def model_file(files):
         ("evaluate a b --n-factors 3", "a saved model has its parameters"),
         ("evaluate a b --cross-validate 5", "takes one file"),
         ("evaluate a --cross-validate 1", "at least 2, got 1"),
-        ("recommend m", "one of the arguments --users --all-users is required"),
+        ("recommend m", "one of the arguments --users --all-users --user-features is required"),
         ("recommend m --users 1 --all-users", "not allowed with"),
         ("recommend m --users 1 -n 0", "-n must be at least 1, got 0"),
         ("recommend m --all-users --output x.xls", "must end in .csv or .parquet, got x.xls"),

@@ -83,6 +83,22 @@ def test_similar_films_are_of_the_same_kind(shown):
     assert (true[neighbours] @ true[known]).mean() > 0.6
 
 
+def test_components_stand_for_kinds_of_films(shown):
+    """Films of one component share a genre more often than films taken at random."""
+    found, words = shown
+    catalogue = make_catalogue()
+    components = found["components"]["films"]
+    assert len(components) == 12
+    assert "What the components of NMF stand for" in words
+    alike = []
+    for films in components:
+        weights = [film["weight"] for film in films]
+        assert weights == sorted(weights, reverse=True)
+        genres = [catalogue.genres[film["item"]] for film in films]
+        alike += [a == b for i, a in enumerate(genres) for b in genres[:i]]
+    assert np.mean(alike) > 0.3  # by chance: one in twelve
+
+
 def test_files_and_words(generated, shown):
     found, words = shown
     assert "generated catalogue" in words
