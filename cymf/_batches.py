@@ -107,7 +107,7 @@ class Steps:
         workers: Workers,
     ) -> None:
         self.machine = machine
-        self._rows: tuple[Any, ...] = design.indptr, design.indices, design.values, targets, weights
+        self._rows = design.indptr, design.indices, design.values, targets, weights
         self._loss = LOSSES[loss]
         self._shares = shares
         self._limit = limit
@@ -115,9 +115,11 @@ class Steps:
         self._epoch = 0
         # no w0 where only differences count
         self._constant = machine.constant[: 0 if loss == "bpr" else None]
-        self._squares: tuple[Any, ...] = tuple(
-            np.ones_like(array if adagrad else array[:0])
-            for array in (self._constant, machine.weights, machine.factors)
+        kept = slice(None) if adagrad else slice(0)
+        self._squares = (
+            np.ones_like(self._constant[kept]),
+            np.ones_like(machine.weights[kept]),
+            np.ones_like(machine.factors[kept]),
         )
 
     def run(self, batches: Batches, order: np.ndarray, rate: float) -> float:
@@ -138,15 +140,13 @@ class Steps:
         losses = np.zeros((len(order), fm_kernels.fm_batch_chunks(largest)))
         scratch = aligned_zeros((workers.n_threads, width), machine.dtype)
 
-        arguments: tuple[Any, ...] = (
-            *self._rows, batches.rows, batches.start, batches.slot_start, batches.slot_columns,
-            batches.slot_entries, batches.entry_rows, batches.entry_values, order, self._loss, rate,
-            self._shares, machine.n_factors, self._constant, machine.weights, machine.factors,
-            *self._squares, sums, slopes, turns, diverged, self._limit, losses,
-        )  # fmt: skip
-
         def work(worker: int) -> None:
-            fm_kernels.fm_epoch(*[*arguments, scratch[worker]])
+            fm_kernels.fm_epoch(
+                *self._rows, batches.rows, batches.start, batches.slot_start, batches.slot_columns,
+                batches.slot_entries, batches.entry_rows, batches.entry_values, order, self._loss, rate,
+                self._shares, machine.n_factors, self._constant, machine.weights, machine.factors,
+                *self._squares, sums, slopes, turns, diverged, self._limit, losses, scratch[worker],
+            )  # fmt: skip
 
         workers.run(work, 12.0 * width * len(batches.entry_rows))
         if diverged[0]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -185,43 +185,41 @@ class Sweeps:
                     *(design.indptr, design.indices, design.values, values),
                     *(design.stacked_chunks, _counter(), cells),
                 )
-            own: tuple[Any, ...] = tuple(part[family] if len(part) else nothing for part in pulls)
-            arguments: tuple[Any, ...] = (
-                *design.by_column, self.row_weights, family == 0, cells, values, *own, alpha,
+            penalty, mean, noise = (part[family] if len(part) else nothing for part in pulls)
+            fm_kernels.fm_columns(
+                *design.by_column, self.row_weights, family == 0, cells, values, penalty, mean, noise, alpha,
             )  # fmt: skip
-            fm_kernels.fm_columns(*arguments)
 
     def _sweep_block(self, number: int, pulls: Pulls, alpha: float) -> None:
         """Sweep one block's columns over sums of the data rows that share its rows."""
         design, k = self._design, self._machine.n_factors
         start, members, chunks = design.members[number]
-        first, end = design.row_borders[number : number + 2]
+        assert design.rows is not None
+        first, end = map(int, design.row_borders[number : number + 2])
+        first_column, end_column = map(int, design.column_borders[number : number + 2])
         sums = self._stacked_sums
         width = sums.shape[1]
         n_rows = end - first
         grams = self._grams[:n_rows].reshape(n_rows, -1, width)
         right, changes = self._right[:n_rows], self._changes[:n_rows]
         scratch = self._scratch.reshape(-1, _BATCH, width)
-        rows: tuple[Any, ...] = start, members, design.rows, number
-        products: tuple[Any, ...] = (
-            *rows, self.row_weights, self.residuals, sums, k, chunks, _counter(), grams, right,
-        )  # fmt: skip
+        rows, counter = (start, members, design.rows, number), _counter()
         self._workers.run(
-            lambda worker: fm_kernels.fm_block_grams(*[*products, scratch[worker]]),
+            lambda worker: fm_kernels.fm_block_grams(
+                *rows, self.row_weights, self.residuals, sums, k,
+                chunks, counter, grams, right, scratch[worker],
+            ),
             2.0 * width * width * len(members),
-        )
-        sweep: tuple[Any, ...] = (
-            *design.by_column,
-            *design.column_borders[number : number + 2],
-            *(self._machine.use_bias, grams, right, sums[first:end], changes),
-            *(self._theta, *pulls, alpha, self._sums[:n_rows]),
-        )
-        fm_kernels.fm_block_sweep(*sweep)
-        applied: tuple[Any, ...] = (
-            *rows, sums, k, changes, chunks, _counter(), self.residuals,
         )  # fmt: skip
+        fm_kernels.fm_block_sweep(
+            *design.by_column, first_column, end_column, self._machine.use_bias, grams, right, sums[first:end],
+            changes, self._theta, *pulls, alpha, self._sums[:n_rows],
+        )  # fmt: skip
+        turns = _counter()
         self._workers.run(
-            lambda worker: fm_kernels.fm_apply(*[*applied, scratch[worker]]),
+            lambda worker: fm_kernels.fm_apply(
+                *rows, sums, k, changes, chunks, turns, self.residuals, scratch[worker]
+            ),
             2.0 * width * len(members),
         )
 

@@ -135,7 +135,7 @@ def _run(
             return solver.objective, solver.train_rmse, figure
         return solver.objective, figure
 
-    loop.run(step, measure, machine)  # copies and assigns like Factors
+    loop.run(step, measure, machine)
 
 
 def _start(machine: Machine, std: float, generator: np.random.Generator) -> Machine:
