@@ -90,7 +90,7 @@ class Design:
         return equal_work_chunks(np.arange(self.n_rows + 1), 0)
 
     @cached_property
-    def by_column(self) -> tuple[Any, ...]:
+    def by_column(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Compressed columns of the same entries: int64 borders, rows counted from the block's first, values."""
         turned = self._matrix().tocsc()
         rows = turned.indices.astype(self.indices.dtype, copy=False)
