@@ -2,10 +2,10 @@
 
     python bench/bayesian_peer.py [--data FOLDER] [--name 100k|1m] [--factors K] [--turns N] [--output FOLDER]
 
-Both get the first of Surprise's folds, one thread, and the same model: users and items, without and with implicit sets on
-both sides (myFM as further columns). Seconds of a sweep are processor time, (T(23) − T(3)) / 20, by turns. RMSE is that of
-the mean over 200 sweeps after 50. Writes bayesian_peer.md and bayesian_peer.json into the output folder (default:
-bench/results).
+Both get the first of Surprise's folds, one thread, and the same model: users and items, without and with implicit sets
+on both sides (myFM as further columns). Seconds of a sweep are processor time, (T(23) − T(3)) / 20, by turns. RMSE is
+that of the mean over 200 sweeps after 50. Writes bayesian_peer.md and bayesian_peer.json into the output folder
+(default: bench/results).
 """
 
 from __future__ import annotations
@@ -33,7 +33,12 @@ def fit(train: cymf.Ratings, k: int, sets: str | None, n_sweeps: int, **held_out
     """Return a model of so many sweeps, and the processor time of its fit."""
     burn_in = BURN_IN if n_sweeps > BURN_IN else n_sweeps - 1
     model = cymf.BayesianMF(
-        k, burn_in=burn_in, n_samples=1, thinning=n_sweeps - burn_in, implicit_sets=sets, n_threads=1
+        k,
+        burn_in=burn_in,
+        n_samples=1,
+        thinning=n_sweeps - burn_in,
+        implicit_sets=sets,
+        n_threads=1,
     )
     cpu = time.process_time()
     model.fit(train, **held_out)
@@ -86,14 +91,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for label in SETS:
             found = measure(
-                train, test, label, peer, arguments.factors, arguments.turns, Path(scratch, "fold.npz")
+                train,
+                test,
+                label,
+                peer,
+                arguments.factors,
+                arguments.turns,
+                Path(scratch, "fold.npz"),
             )
             own, other = (found["seconds"][name] for name in ("cymf", "myFM"))
             ratios = [b / a for a, b in zip(own, other, strict=True)]
+            errors = " | ".join(f"{found['rmse'][name]:.4f}" for name in ("cymf", "myFM"))
             lines.append(
-                f"| {label} | {found['rmse']['cymf']:.4f} | {found['rmse']['myFM']:.4f} | {1000 * statistics.median(own):.1f} "
-                f"| {1000 * statistics.median(other):.1f} | **{statistics.median(ratios):.1f}** "
-                f"({min(ratios):.1f} – {max(ratios):.1f}) |"
+                f"| {label} | {errors} | {1000 * statistics.median(own):.1f} | {1000 * statistics.median(other):.1f} "
+                f"| **{statistics.median(ratios):.1f}** ({min(ratios):.1f} – {max(ratios):.1f}) |"
             )
             results[label] = found
             print(lines[-1], flush=True)
