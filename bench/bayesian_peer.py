@@ -101,11 +101,10 @@ def main() -> None:
             )
             own, other = (found["seconds"][name] for name in ("cymf", "myFM"))
             ratios = [b / a for a, b in zip(own, other, strict=True)]
-            errors = found["rmse"]
+            errors = " | ".join(f"{found['rmse'][name]:.4f}" for name in ("cymf", "myFM"))
             lines.append(
-                f"| {label} | {errors['cymf']:.4f} | {errors['myFM']:.4f} | {1000 * statistics.median(own):.1f} "
-                f"| {1000 * statistics.median(other):.1f} | **{statistics.median(ratios):.1f}** "
-                f"({min(ratios):.1f} – {max(ratios):.1f}) |"
+                f"| {label} | {errors} | {1000 * statistics.median(own):.1f} | {1000 * statistics.median(other):.1f} "
+                f"| **{statistics.median(ratios):.1f}** ({min(ratios):.1f} – {max(ratios):.1f}) |"
             )
             results[label] = found
             print(lines[-1], flush=True)
