@@ -50,7 +50,6 @@ STEPS = (
     Step("sgd", "What does an SGD epoch cost?", "bench_sgd.py", "--factors 64", ""),
     Step("gradient", "What does a full gradient cost?", "bench_gradient_descent.py", "--factors 64", ""),
     Step("solvers", "Which solver is first at which objective?", "solver_curves.py", "--factors 64", ""),
-    Step("implicit", "What does an implicit ALS iteration cost?", "bench_implicit_als.py", "", ""),
     Step("ranking", "What does an epoch of a ranking loss cost?", "bench_ranking.py", "--rounds 2", ""),
     Step("svdpp", "What does an epoch of SVD++ cost?", "bench_svdpp.py", "--quick", ""),
     Step("updates", "What do updates cost, and how far do they drift?", "updates.py", "--quick", ""),
@@ -74,6 +73,10 @@ STEPS = (
     ),
     Step("accuracy", "Are predictions as good as published ones?", "accuracy.py", "", ""),
     Step("published", "Are published rankings reached?", "published.py", "--quick", ""),
+    Step("machines", "Are factorization machines as good, and faster?", "factorization_machines.py", "--quick", ""),
+    Step("bayesian", "How good are draws, and their intervals?", "bayesian.py", "--quick", ""),
+    Step("exploration", "Does exploring pay?", "exploration.py", "--quick", ""),
+    Step("nonnegative", "How fast is non-negative factorization?", "nonnegative.py", "--quick --rounds 1", ""),
     Step("cold", "And for users and items without ratings?", "cold_start.py", "--quick", ""),
 )  # fmt: skip
 

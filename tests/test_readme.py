@@ -42,3 +42,23 @@ def test_the_last_example_runs():
     names = {"cymf": cymf, "ratings": ratings}
     exec(python_blocks()[2], names)
     assert names["model"].predict("cy", "tea") > 2
+
+
+def test_the_example_of_new_users_runs():
+    generator = np.random.default_rng(0)
+    people = ["ann", "bob", "cy", "dan", "eve", "flo", "gus", "hal"]
+    things = ["tea", "rum", "gin", "ale", "mud"]
+    pairs = [(u, i) for u in people for i in things if generator.random() < 0.7]
+    values = generator.integers(1, 6, len(pairs)).astype(float)
+    train = cymf.Ratings.from_triplets(*zip(*pairs, strict=True), values)
+    names = {
+        "cymf": cymf,
+        "train": train,
+        "users": {"user": people, "age": list(range(20, 28))},
+        "films": {"item": things, "kind": ["cold", "strong", "strong", "cold", "cold"]},
+        "new_users": {"user": ["ivy"], "age": [30]},
+        "todays_ratings": cymf.Ratings.from_triplets(["joe", "joe"], ["tea", "gin"], [5.0, 1.0]),
+    }
+    exec(python_blocks()[3], names)
+    assert names["model"].predict("joe", "tea") > names["model"].predict("joe", "gin")
+    assert names["deviation"] > 0
