@@ -174,6 +174,7 @@ class Sweeps:
     def _sweep_columns(self, pulls: Pulls, alpha: float) -> None:
         """Sweep all columns of a plain design, family by family."""
         design, cells = self._design, self._cells
+        indptr, rows, entries = design.by_column
         nothing = np.zeros(0, cells.dtype)
         for family, values in enumerate(self._theta):
             if family == 0 and not self._machine.use_bias:
@@ -187,7 +188,7 @@ class Sweeps:
                 )
             penalty, mean, noise = (part[family] if len(part) else nothing for part in pulls)
             fm_kernels.fm_columns(
-                *design.by_column, self.row_weights, family == 0, cells, values, penalty, mean, noise, alpha,
+                indptr, rows, entries, self.row_weights, family == 0, cells, values, penalty, mean, noise, alpha,
             )  # fmt: skip
 
     def _sweep_block(self, number: int, pulls: Pulls, alpha: float) -> None:
@@ -195,6 +196,7 @@ class Sweeps:
         design, k = self._design, self._machine.n_factors
         start, members, chunks = design.members[number]
         assert design.rows is not None
+        indptr, block_rows, entries = design.by_column
         first, end = map(int, design.row_borders[number : number + 2])
         first_column, end_column = map(int, design.column_borders[number : number + 2])
         sums = self._stacked_sums
@@ -212,8 +214,8 @@ class Sweeps:
             2.0 * width * width * len(members),
         )  # fmt: skip
         fm_kernels.fm_block_sweep(
-            *design.by_column, first_column, end_column, self._machine.use_bias, grams, right, sums[first:end],
-            changes, self._theta, *pulls, alpha, self._sums[:n_rows],
+            indptr, block_rows, entries, first_column, end_column, self._machine.use_bias, grams, right,
+            sums[first:end], changes, self._theta, pulls.penalty, pulls.mean, pulls.noise, alpha, self._sums[:n_rows],
         )  # fmt: skip
         turns = _counter()
         self._workers.run(
