@@ -274,6 +274,7 @@ class ALS(ExplicitModel):
             loop.run(step, lambda: settings.measure(problem, factors), problem.iterate(factors))
             cold = None
             if isinstance(rows, ObservedRows):
+                factors.user[:], factors.user_bias[:] = 0, 0  # where a fold-in starts from
                 rows.solve_users(factors, exact_descent(problem.dtype))
             else:
                 cold = rows.solve_against_features(factors)

@@ -193,3 +193,55 @@ def test_saved_models_fold_in_the_same_bits(tmp_path):
     again = cymf.load(tmp_path / "model", mmap=True)
     new = star_ratings(9, 30, 0.4, seed=3)
     np.testing.assert_array_equal(again.transform(new), model.transform(new))
+
+
+@with_or_without_bias
+def test_features_draw_a_folded_in_row_to_what_they_predict(use_bias):
+    """With the features of its training, a user gets the stored row; one without ratings, what they predict."""
+    ratings = star_ratings()
+    rng = np.random.default_rng(0)
+    users = rng.normal(size=(ratings.n_users, 3))
+    model = cymf.ALS(4, reg=0.5, feature_reg=0.1, use_bias=use_bias, max_iter=5, dtype="float64")
+    model.fit(ratings, user_features=users)
+    factors, bias = model.user_factors_for(ratings, return_bias=True, features=users)
+    np.testing.assert_allclose(factors, model.user_factors_, atol=1e-9)
+    if use_bias:
+        np.testing.assert_allclose(bias, model.user_bias_, atol=1e-9)
+    assert np.abs(model.user_factors_for(ratings) - factors).max() > 1e-3
+    predicted = model.user_factors_for([10_000], [3.0], features=users[:1])  # no item of the model
+    np.testing.assert_allclose(predicted, users[0] @ model.user_feature_factors_, atol=1e-12)
+
+
+def test_features_that_do_not_fit_the_rows():
+    ratings = star_ratings()
+    users = np.ones((ratings.n_users, 2))
+    model = cymf.ALS(2, max_iter=1).fit(ratings, user_features=users)
+    with pytest.raises(ValueError, match=f"features has 3 rows; expected {ratings.n_users}"):
+        model.user_factors_for(ratings, features=users[:3])
+    with pytest.raises(ValueError, match="fitted without item_features"):
+        model.item_factors_for(ratings, features=users)
+
+
+@in_both_types
+@with_or_without_bias
+def test_rows_of_a_nonnegative_model_are_not_negative(dtype, use_bias):
+    ratings = star_ratings()
+    model = cymf.ALS(4, reg=0.1, nonnegative=True, use_bias=use_bias, max_iter=5, dtype=dtype).fit(
+        ratings
+    )
+    factors, bias = model.user_factors_for(ratings, return_bias=True)
+    assert factors.min() >= 0
+    np.testing.assert_array_equal(factors, model.user_factors_)
+    if use_bias:
+        np.testing.assert_array_equal(bias, model.user_bias_)
+    model.partial_fit(cymf.Ratings.from_triplets([0, 900], [1, 1], [5.0, 1.0]))
+    assert min(model.user_factors_.min(), model.item_factors_.min()) >= 0
+
+
+def test_what_a_nonnegative_model_cannot_do_is_said():
+    ratings = star_ratings()
+    with pytest.raises(ValueError, match="nonnegative=True does not go with features"):
+        cymf.ALS(2, nonnegative=True).fit(ratings, user_features=np.ones((ratings.n_users, 1)))
+    model = cymf.ALS(2, nonnegative=True, max_iter=1).fit(ratings)
+    with pytest.raises(ValueError, match="no normal posterior"):
+        model.predict(0, 0, return_std=True)
