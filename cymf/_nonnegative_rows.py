@@ -48,7 +48,7 @@ MULTIPLY = Descent(0, 0.0)
 
 def exact_descent(dtype: np.dtype[Any]) -> Descent:
     """Return the descent to a row's solution, as far as the type resolves it."""
-    return Descent(2000, 1e-12 if dtype == np.float64 else 1e-7)
+    return Descent(2000, 1e-14 if dtype == np.float64 else 1e-7)
 
 
 class ObservedRows:
