@@ -1,6 +1,6 @@
 """Non-negative factorization beside scikit-learn's, and with missing cells beside NumPy and published errors.
 
-    python bench/nonnegative.py [--quick] [--parts complete masked accuracy components]
+    python bench/nonnegative.py [--quick] [--parts complete masked accuracy components] [--start nndsvda]
 
 Complete matrices: cymf and ``sklearn.decomposition.NMF`` (both of its solvers) minimize one objective from one start,
 by turns in one process. Each stops as it does by default; its objective is computed from its factors by one function,
@@ -76,14 +76,28 @@ def timed(work: Any) -> tuple[float, Any]:
     return time.process_time() - started, result
 
 
-def compare_complete(name: str, matrix: Any, k: int, n_rounds: int) -> dict[str, Any]:
+def start_of(matrix: Any, k: int, start: str) -> list[np.ndarray]:
+    """Return the factors, users' and items', that both libraries start from."""
+    if start != "random":
+        from sklearn.decomposition._nmf import _initialize_nmf
+
+        W, H = _initialize_nmf(matrix, k, init=start, random_state=0)
+        return [np.ascontiguousarray(factors, np.float32) for factors in (W, H.T)]
+    rng = np.random.default_rng(1)
+    scale = math.sqrt(float(matrix.mean()) / k)
+    return [
+        (scale * np.abs(rng.standard_normal((size, k)))).astype(np.float32) for size in matrix.shape
+    ]
+
+
+def compare_complete(
+    name: str, matrix: Any, k: int, n_rounds: int, start: str, max_iter: int
+) -> dict[str, Any]:
     """Fit by turns from one start."""
     import sklearn.decomposition
 
-    rng = np.random.default_rng(1)
     n, m = matrix.shape
-    scale = math.sqrt(float(matrix.mean()) / k)
-    W, H = ((scale * np.abs(rng.standard_normal((size, k)))).astype(np.float32) for size in (n, m))
+    W, H = start_of(matrix, k, start)
     rows: dict[str, dict[str, Any]] = {}
 
     def note(label: str, seconds: float, objective: float, n_iter: int) -> None:
@@ -95,13 +109,22 @@ def compare_complete(name: str, matrix: Any, k: int, n_rounds: int) -> dict[str,
         for label in ("cymf cd", "cymf mu", "scikit-learn cd", "scikit-learn mu"):
             library, solver = label.split()
             if library == "cymf":
-                model = cymf.NMF(k, missing="zero", solver=solver, n_threads=1, store_ratings=False)
+                model = cymf.NMF(
+                    k,
+                    missing="zero",
+                    solver=solver,
+                    max_iter=max_iter,
+                    n_threads=1,
+                    store_ratings=False,
+                )
                 seconds, _ = timed(lambda model=model: model.fit(matrix, init=(W, H)))
                 factors = model.user_factors_, model.item_factors_
                 if solver == "cd":
                     curve = model.history_["objective"]
             else:
-                model = sklearn.decomposition.NMF(k, init="custom", solver=solver)
+                model = sklearn.decomposition.NMF(
+                    k, init="custom", solver=solver, max_iter=max_iter
+                )
                 seconds, users = timed(
                     lambda model=model: model.fit_transform(
                         matrix, W=W.copy(), H=np.ascontiguousarray(H.T)
@@ -278,6 +301,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--components", nargs="+", type=int, default=[16, 64])
+    parser.add_argument(
+        "--start",
+        choices=["random", "nndsvd", "nndsvda"],
+        default="random",
+        help="of complete ones",
+    )
+    parser.add_argument("--max-iter", type=int, default=200, help="of complete ones")
     parser.add_argument("--picture", type=Path, help="where to draw the components' genres")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
@@ -288,7 +318,9 @@ def main() -> None:
             for kind in ("dense", "words"):
                 matrix = made_up_matrix(kind, given.quick)
                 for k in given.components[:1] if given.quick else given.components:
-                    found.append(compare_complete(kind, matrix, k, given.rounds))
+                    found.append(
+                        compare_complete(kind, matrix, k, given.rounds, given.start, given.max_iter)
+                    )
             sections.append(complete_table(found))
         if "masked" in given.parts:
             sections.append(compare_masked("ml1m-half", 16, given.rounds, given.quick))
@@ -297,7 +329,11 @@ def main() -> None:
         if "components" in given.parts:
             sections.append(components_table(given.picture, given.quick))
     description = describe()
-    text = heading(description, data="one thread, processor time, float32")
+    text = heading(
+        description,
+        data="one thread, processor time, float32",
+        **{"start of complete ones": given.start},
+    )
     body = "\n\n".join(sections)
     print(write_text(given.output / "nonnegative.md", f"## nonnegative\n\n{text}\n\n{body}\n"))
     write_json(given.output / "nonnegative.json", {"machine": description, "complete": found})

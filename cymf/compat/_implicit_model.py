@@ -226,11 +226,17 @@ class FactorModel:
 
     def recalculate_user(self, userid: Any, user_items: Any) -> np.ndarray:
         """Compute factors of users from what they liked; not every model can."""
-        raise NotImplementedError(f"{type(self).__name__} cannot recalculate users")
+        raise NotImplementedError(
+            f"{type(self).__name__} cannot compute factors of users from what they liked; leave out "
+            "recalculate_user, or use AlternatingLeastSquares, which can"
+        )
 
     def recalculate_item(self, itemid: Any, item_users: Any) -> np.ndarray:
         """Compute factors of items from who liked them; not every model can."""
-        raise NotImplementedError(f"{type(self).__name__} cannot recalculate items")
+        raise NotImplementedError(
+            f"{type(self).__name__} cannot compute factors of items from who liked them; leave out "
+            "recalculate_item, or use AlternatingLeastSquares, which can"
+        )
 
     def rank_items(
         self, userid: Any, user_items: Any, selected_items: Any, recalculate_user: bool = False
