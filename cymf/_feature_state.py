@@ -129,7 +129,7 @@ def predicted_rows(
     if learnt is None:
         raise ValueError(
             f"this {name} was fitted without {what}_features, so that it learnt nothing of them; "
-            f"fit it with {what}_features=…"
+            f"fit ALS, SGD or ImplicitALS with {what}_features=…"
         )
     found = learnt.features(features)
     if n_rows is not None and len(found) != n_rows:
