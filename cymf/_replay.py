@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cymf._arrays import offers_array
+from cymf._columns import as_series, written_column
+
 __all__ = ["ReplayReport", "replay"]
 
 
@@ -76,8 +79,10 @@ def replay(
     rewards, n_events = [], 0
     for user, candidates, shown, reward in events:
         n_events += 1
-        chosen = choose(user, candidates)
         listed = list(candidates)
+        if as_series(candidates) is not None or offers_array(candidates):
+            listed = written_column(candidates, "candidates").tolist()
+        chosen = choose(user, candidates)
         for what, item in (("choose returned", chosen), ("the log has shown", shown)):
             if item not in listed:
                 raise ValueError(
