@@ -25,7 +25,8 @@ def as_array(values: Any, what: str) -> NDArray[Any]:
     Raises
     ------
     TypeError
-        If the object refuses: memory of another device, a tensor that records gradients, a sparse array.
+        If the object refuses (memory of another device, a tensor that records gradients, a sparse array), or offers
+        none.
     """
     if isinstance(values, (np.ndarray, list, tuple)):
         return np.asanyarray(values)
@@ -37,11 +38,16 @@ def as_array(values: Any, what: str) -> NDArray[Any]:
     try:
         if not _speaks_numpy(values) and hasattr(values, "__dlpack__"):
             return np.from_dlpack(values)
-        return np.asarray(values)
+        array = np.asarray(values)
     except (TypeError, RuntimeError, BufferError) as refusal:
         raise TypeError(
             f"{what} is a {type_name(values)}, which gives no NumPy array: {refusal}"
         ) from refusal
+    if array.dtype == object and array.ndim == 0:
+        raise TypeError(
+            f"{what} is a {type_name(values)}; expected an array, a sequence, or a table in memory"
+        )
+    return array
 
 
 def is_foreign_sparse(values: Any) -> bool:

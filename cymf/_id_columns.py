@@ -80,7 +80,7 @@ def as_id_array(values: Any, what: str) -> NDArray[Any]:
     reject_masked(values, what)
     if isinstance(values, (str, bytes)):
         raise TypeError(f"{what} must be a sequence of ids; given the single id {values!r}")
-    if offers_array(values):
+    if not isinstance(values, (list, tuple)) and offers_array(values):
         array = np.asarray(as_array(values, what))
     else:
         values = list(values)

@@ -126,7 +126,8 @@ class IdMap:
         TypeError
             If strings are looked up among integers, or integers among strings.
         """
-        column = id_column(values, f"{what} ids")
+        plain = isinstance(values, (list, np.ndarray))
+        column = values if plain else id_column(values, f"{what} ids")
         if isinstance(column, Coded):
             codes, labels = compact(column)
             by_label = self.to_index(labels, what)

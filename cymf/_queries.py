@@ -363,12 +363,14 @@ def vector_exclusions(
 
 def _written_lists(values: Any) -> Any:
     """Return a column of lists as a list of lists, anything else as it is."""
-    import_free = isinstance(values, (list, tuple, np.ndarray, Ratings)) or sp.issparse(values)
-    series = None if values is None or import_free else as_series(values)
-    if series is None or series.dtype.is_numeric():
+    if values is None or isinstance(values, Ratings) or sp.issparse(values):
         return values
-    first = next((entry for entry in series[:1].to_list()), None)
-    return series.to_list() if isinstance(first, (list, tuple, np.ndarray)) else values
+    series = as_series(values)
+    if series is None:
+        return values
+    import narwhals.stable.v1 as nw
+
+    return series.to_list() if series.dtype in (nw.List, nw.Array, nw.Object) else values
 
 
 def _is_list_of_lists(candidates: Any) -> bool:

@@ -167,7 +167,7 @@ def test_matrices_and_queries(make):
             cymf.NMF(2, max_iter=3).fit(MATRIX, sample_weight=of(np.ones(8))).components_
         ),
         lambda model, of: (
-            cymf.FactorizationMachine(n_factors=1, max_iter=2)
+            cymf.FactorizationMachine(n_factors=1, max_iter=2, solver="als")
             .fit(of(np.ones((4, 2))), of(np.arange(4.0)), sample_weight=of(np.arange(1.0, 5.0)))
             .predict(of(np.ones((4, 2))))
         ),

@@ -122,7 +122,9 @@ def test_features_designs_and_complete_matrices(matrix):
         lambda X: cymf.NMF(2, max_iter=3, missing="zero").fit(X).components_,
         lambda X: cymf.NMF(2, max_iter=3, missing="zero").fit(plain).transform(X),
         lambda X: (
-            cymf.FactorizationMachine(n_factors=1, max_iter=2).fit(X, np.arange(8.0)).predict(X)
+            cymf.FactorizationMachine(n_factors=1, max_iter=2, solver="als")
+            .fit(X, np.arange(8.0))
+            .predict(X)
         ),
         lambda X: cymf.design_matrix(np.diag(np.ones(8)), context=X).matrix.toarray(),
         lambda X: cymf.design_matrix(X, history="both").matrix.toarray(),
@@ -203,7 +205,7 @@ def test_cells_stored_twice(form):
         np.testing.assert_array_equal(answer(twice), answer(plain))
     total = twice.toarray()  # what is no observation is a sum, as everywhere in SciPy
     np.testing.assert_array_equal(Features(twice).matrix.toarray(), total)
-    machine = cymf.FactorizationMachine(n_factors=1, max_iter=1)
+    machine = cymf.FactorizationMachine(n_factors=1, max_iter=1, solver="als")
     np.testing.assert_array_equal(
         machine.fit(twice, np.arange(8.0)).predict(twice),
         machine.fit(total, np.arange(8.0)).predict(total),
