@@ -129,8 +129,7 @@ def column_type(values: Any) -> ColumnType | None:
     found = ColumnType(library_of(column), None if name == "" else name, "")
     if isinstance(dtype, nw.Datetime):
         return replace(found, time_zone=dtype.time_zone)
-    plain = dtype.is_integer() or dtype.is_float()
-    if plain or dtype in (nw.Boolean, nw.String, nw.Categorical, nw.Enum):
+    if dtype.is_numeric() or dtype in (nw.Boolean, nw.String, nw.Categorical, nw.Enum):
         return _DESCRIBED[found.library](column, found)
     return found
 
@@ -193,7 +192,8 @@ def _pandas_words(dtype: Any) -> str:
     import pandas as pd
 
     if isinstance(dtype, pd.ArrowDtype):
-        return f"arrow:{dtype.pyarrow_dtype}"
+        words = _arrow_words(dtype.pyarrow_dtype)
+        return f"arrow:{words}" if words else ""
     if isinstance(dtype, pd.StringDtype) and dtype.na_value is pd.NA:
         return f"string[{dtype.storage}]"
     return str(dtype)
@@ -251,7 +251,8 @@ def _describe_polars(column: Any, found: ColumnType) -> ColumnType:
         return replace(found, words="Enum", categories=categories)
     if isinstance(column.dtype, pl.Categorical):
         return replace(found, words="Categorical")
-    return replace(found, words=str(column.dtype))
+    words = str(column.dtype)
+    return replace(found, words=words if hasattr(pl, words) else "")
 
 
 def _polars_column(values: NDArray[Any], kind: ColumnType | None) -> Any:
@@ -287,7 +288,15 @@ def _polars_table(columns: Mapping[Any, tuple[NDArray[Any], ColumnType | None]])
 
 
 def _describe_arrow(column: Any, found: ColumnType) -> ColumnType:
-    return replace(found, words=str(column.type))
+    return replace(found, words=_arrow_words(column.type))
+
+
+def _arrow_words(kind: Any) -> str:
+    """A type's name, if that leads back to it; else nothing."""
+    try:
+        return str(kind) if _arrow_type(str(kind)) == kind else ""
+    except ValueError:
+        return ""
 
 
 def _arrow_type(words: str) -> Any:

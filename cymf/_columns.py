@@ -5,6 +5,7 @@ Everything but NumPy arrays and plain sequences comes in through narwhals, impor
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,9 +106,10 @@ def as_series(values: Any) -> nw.Series[Any] | None:
         return None
     import narwhals.stable.v1 as nw
 
-    series = nw.from_native(values, series_only=True, pass_through=True)
-    if isinstance(series, nw.Series):
-        return series
+    found: nw.Series[Any]
+    with suppress(TypeError):  # no column of a table library
+        found = nw.from_native(values, series_only=True)
+        return found
     if home == "pandas" and hasattr(values, "dtype") and getattr(values, "ndim", 0) == 1:
         import pandas as pd
 
@@ -120,7 +122,7 @@ def as_series(values: Any) -> nw.Series[Any] | None:
         values = pa.chunked_array([pa.array(values)])
     else:
         return None
-    found: nw.Series[Any] = nw.from_native(values, series_only=True)
+    found = nw.from_native(values, series_only=True)
     return found
 
 

@@ -110,7 +110,7 @@ def label_of(value: Any) -> str:
 def _columns_of_mapping(table: Mapping[Any, Any], what: str) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for name, column in table.items():
-        if isinstance(column, str) or np.isscalar(column) or column is None:
+        if isinstance(column, (str, bytes, numbers.Number, np.generic)) or column is None:
             column = [column]
         elif (series := as_series(column)) is not None:
             column = series

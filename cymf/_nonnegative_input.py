@@ -104,9 +104,11 @@ def looks_like_pairs(X: Any) -> bool:
     if table is not None:
         import narwhals.stable.v1 as nw
 
-        ids = (nw.String, nw.Categorical, nw.Enum, nw.Object)
-        kinds = table.schema.values()
-        return len(kinds) == 2 and all(kind.is_integer() or kind in ids for kind in kinds)
+        words, floats = (nw.String, nw.Categorical, nw.Enum, nw.Object), (nw.Float32, nw.Float64)
+        return len(table.columns) == 2 and all(
+            kind in words or (kind.is_numeric() and kind not in floats)
+            for kind in table.schema.values()
+        )
     array = as_array(X, "X")
     return array.ndim == 2 and array.shape[1] == 2 and array.dtype.kind in "iuUSO"
 
@@ -126,6 +128,8 @@ def _of_ratings(ratings: Ratings, sample_weight: Any, zeros: bool) -> Nonnegativ
 def _of_sparse(X: Any, sample_weight: Any, zeros: bool) -> NonnegativeMatrix:
     if X.dtype.kind == "c":
         raise ValueError(_complex(X.dtype))
+    if X.ndim != 2:
+        raise ValueError(f"X has {X.ndim} dimensions, shape {X.shape}; expected a matrix")
     _check_shape(X.shape)
     if X.dtype not in (np.float32, np.float64):
         X = X.astype(np.float64)

@@ -79,9 +79,10 @@ def replay(
     rewards, n_events = [], 0
     for user, candidates, shown, reward in events:
         n_events += 1
-        listed = list(candidates)
         if as_series(candidates) is not None or offers_array(candidates):
             listed = written_column(candidates, "candidates").tolist()
+        else:
+            listed = list(candidates)
         chosen = choose(user, candidates)
         for what, item in (("choose returned", chosen), ("the log has shown", shown)):
             if item not in listed:

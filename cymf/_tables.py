@@ -26,20 +26,19 @@ def open_table(X: Any) -> nw.DataFrame[Any] | None:
     if type(X).__module__.partition(".")[0] in _NO_TABLES:
         return None
     import narwhals.stable.v1 as nw
-    from narwhals.exceptions import DuplicateError
 
     if type(X).__name__ == "RecordBatch" and hasattr(X, "__arrow_c_array__"):
         import pyarrow
 
         X = pyarrow.table(X)
     try:
-        frame = nw.from_native(X, eager_only=True, pass_through=True)
-        if not isinstance(frame, nw.DataFrame):
-            return None
-        frame.columns  # noqa: B018  what looks for names that occur twice
-    except DuplicateError as twice:
-        names = " ".join(str(twice).split())
-        raise ValueError(f"columns of the table share a name: {names}; rename them") from None
+        frame: nw.DataFrame[Any] = nw.from_native(X, eager_only=True)
+    except TypeError:
+        return None
+    except ValueError as twice:
+        raise ValueError(
+            f"the table has several columns of a name; expected one of each: {' '.join(str(twice).split())}"
+        ) from None
     return frame
 
 

@@ -265,8 +265,11 @@ def test_names_that_are_no_strings():
     nested = pd.DataFrame([[7, 1, 5]], columns=pairs)
     chosen = {"user": ("who", ""), "item": ("what", "film"), "rating": ("what", "stars")}
     assert Ratings.from_table(nested, **chosen).values.tolist() == [5]
-    with pytest.raises(ValueError, match=r"share a name.*'a'"):
+    with pytest.raises(ValueError, match=r"several columns of a name; expected one of each.*'a'"):
         Ratings.from_table(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+    pa = pytest.importorskip("pyarrow")
+    with pytest.raises(ValueError, match=r"several columns of a name; expected one of each.*'a'"):
+        Ratings.from_table(pa.table([[1], [2]], names=["a", "a"]))
     by_place = Ratings.from_table(
         pd.DataFrame({"who": [1], "what": [2], "stars": [3]}), user=0, item=1, rating=2
     )
