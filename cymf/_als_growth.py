@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from cymf._fit_log import FitLog, TrainingSize
 from cymf._growth import Growth, grow
 from cymf._row_solve import RowObjective, check_solved, solve_rows
 from cymf._sparse_view import SparseView
@@ -37,6 +38,8 @@ def updated(
     growth = grow(old, ratings)
     assert growth.all is not None
     rows = _GrownRows(old, growth, growth.all, RowObjective.of(estimator, old), settings)
+    size = TrainingSize(growth.new.shape, growth.new.nnz, settings.n_threads)
+    log = FitLog(type(estimator).__name__, "partial_fit", size, n_iter)
     users, items = rows.touched
     new_users, new_items = rows.new
     if len(new_items.numbers):  # before their users, whose rows they would disturb
@@ -47,6 +50,7 @@ def updated(
     for _ in range(n_iter):
         rows.solve(items)
         rows.solve(users)
+    log.end(n_iter, "max_iter")
     return replace(
         old,
         user_factors=rows.factors["user"],

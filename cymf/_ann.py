@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from cymf._state import FittedState
 
 __all__ = ["AnnIndex", "export"]
+
+_LOGGER = logging.getLogger("cymf.files")
 
 
 class AnnIndex:
@@ -96,6 +99,7 @@ def export(
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+    _LOGGER.info("wrote %s: %d bytes", path, path.stat().st_size)
     made = AnnIndex(path, index)
     users = np.flatnonzero(state.user_known)
     if len(users) > n_sample:

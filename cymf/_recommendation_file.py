@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["SUFFIXES", "RecommendationFile", "as_frame", "recommendation_rows"]
+
+_LOGGER = logging.getLogger("cymf.files")
 
 SUFFIXES = (".csv", ".parquet")
 _COLUMNS = ("user", "rank", "item", "score")
@@ -114,5 +117,6 @@ class RecommendationFile:
             self._parquet.close()
         if kind is None:
             os.replace(self._unfinished, self._path)
+            _LOGGER.info("wrote %s: %d bytes", self._path, self._path.stat().st_size)
         else:
             self._unfinished.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from cymf._estimator import FitFeatures, FitSettings, fitting
 from cymf._explain import Explanation, explain_explicit
 from cymf._factors import Factors, aligned_zeros, predicted_change
 from cymf._feature_state import refuse_features
+from cymf._fit_log import LOGGER
 from cymf._fold_in import ExplicitModel
 from cymf._inputs import training_ratings
 from cymf._kernels import _als_lapack, kernels
@@ -252,6 +253,10 @@ class ALS(ExplicitModel):
             if solver == "auto":
                 exact = settings.n_factors <= _MOST_FACTORS_SOLVED_EXACTLY or settings.reg == 0
                 solver = "cholesky" if exact else "cg"
+                if not nonnegative:
+                    LOGGER.debug(
+                        "ALS: solver='auto' is %r for %d factors", solver, settings.n_factors
+                    )
             rows: RowSolver | ObservedRows
             if nonnegative:
                 np.abs(factors.user, out=factors.user)
@@ -288,8 +293,8 @@ class ALS(ExplicitModel):
 
         The users in the new ratings are solved exactly from all their ratings, old and new; then, `n_iter` times, the
         items in them and the users again. Users and items that are both new have first been solved in turn, as nothing
-        is known of either. All other rows stay as they are, and so do μ, ``history_`` and ``n_iter_``, which tell how
-        training over all ratings went. An unfitted model is fitted to the ratings.
+        is known of either. All other rows stay as they are, as do μ, ``history_``, ``n_iter_`` and ``stop_reason_``,
+        which tell how training over all ratings went. An unfitted model is fitted to the ratings.
 
         Parameters
         ----------

@@ -10,6 +10,7 @@ import numpy as np
 
 from cymf._base import MatrixFactorization
 from cymf._draws import KeptDraws, RunningMean
+from cymf._fit_log import TrainingSize
 from cymf._gibbs import GibbsSampler
 from cymf._inputs import as_validation, start_from, training_ratings
 from cymf._parallel import Workers, single_threaded_blas
@@ -18,6 +19,7 @@ from cymf._queries import By, Unknown
 from cymf._training import Iteration, TrainingLoop
 from cymf._uncertainty import interval
 from cymf._validation import (
+    check_callback,
     check_choice,
     check_dtype,
     check_flag,
@@ -197,10 +199,7 @@ class BayesianMF(MatrixFactorization):
         keep = check_flag("store_ratings", self.store_ratings)
         generator = random_generator(self.random_state)
         n_threads, dtype = check_threads(self.n_threads), check_dtype(self.dtype)
-        if callback is not None and not callable(callback):
-            raise TypeError(
-                f"callback is a {type(callback).__name__}; expected a function of an Iteration"
-            )
+        check_callback(callback)
         ratings = training_ratings(X, y, sample_weight)
         with Workers(n_threads) as workers, single_threaded_blas():
             problem = Problem(
@@ -226,6 +225,7 @@ class BayesianMF(MatrixFactorization):
                 callback=callback,
                 verbose=check_flag("verbose", self.verbose),
                 measured=("train_rmse", "validation_rmse"),
+                size=TrainingSize(ratings.shape, ratings.nnz, n_threads),
             )
 
             def step(sweep: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 
-from cymf._errors import NotFittedError
+from cymf._errors import FeatureNamesWarning, NotFittedError, warn_caller
 from cymf._fm_fit import train
 from cymf._fm_inputs import (
     feature_names,
@@ -402,7 +401,7 @@ class FactorizationMachine(Parameterized):
             if given
             else f"X does not have valid feature names, but {name} was fitted with feature names"
         )
-        warnings.warn(text, UserWarning, stacklevel=5)
+        warn_caller(text, FeatureNamesWarning)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted machine to one file, which `cymf.load` reads.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -14,6 +13,7 @@ from cymf._base import MatrixFactorization
 from cymf._estimator import FitFeatures, aligned
 from cymf._explain import Explanation, explain_implicit
 from cymf._feature_state import predicted_rows, refuse_features
+from cymf._fit_log import FitLog, TrainingSize
 from cymf._fold_in import as_rows_of_users
 from cymf._growth import grow
 from cymf._implicit_fold_in import FoldIn, view_of
@@ -24,7 +24,7 @@ from cymf._inputs import training_ratings
 from cymf._parallel import Workers, single_threaded_blas
 from cymf._queries import By
 from cymf._training import Iteration
-from cymf._validation import check_integer, check_threads
+from cymf._validation import check_callback, check_integer, check_threads
 
 if TYPE_CHECKING:
     from cymf._row_posterior import RowPosterior
@@ -261,10 +261,7 @@ class ImplicitALS(MatrixFactorization):
             If a row's solution is not finite.
         """
         settings = Settings.of(self)
-        if callback is not None and not callable(callback):
-            raise TypeError(
-                f"callback is a {type(callback).__name__}; expected a function of an Iteration"
-            )
+        check_callback(callback)
         if settings.patience is not None and validation is None:
             raise ValueError(
                 f"patience={settings.patience} needs a validation set; give fit(…, validation=…), or patience=None"
@@ -276,7 +273,7 @@ class ImplicitALS(MatrixFactorization):
             problem = ImplicitProblem(ratings, settings.model, settings.dtype, workers)
             if features is not None:
                 problem.describe(sides, features.reg)
-            loop = settings.loop(type(self).__name__, callback)
+            loop = settings.loop(type(self).__name__, ratings, callback)
             factors = settings.start(problem, init)
             rows = settings.rows(problem)
             objective = math.nan
@@ -315,7 +312,8 @@ class ImplicitALS(MatrixFactorization):
         """Take in new ratings, of known and of new users and items, by solving the rows that they touch.
 
         The users in the new ratings are solved exactly from all their ratings, old and new; then, `n_iter` times, the
-        items in them and the users again. All other rows stay as they are. An unfitted model is fitted to the ratings.
+        items in them and the users again. All other rows stay as they are, and so do ``history_``, ``n_iter_`` and
+        ``stop_reason_``, which tell how training over all ratings went. An unfitted model is fitted to the ratings.
 
         Parameters
         ----------
@@ -352,35 +350,27 @@ class ImplicitALS(MatrixFactorization):
             raise ValueError(
                 "the model keeps no training ratings, which exact solutions need; fit it with store_ratings=True"
             )
+        size = TrainingSize(growth.new.shape, growth.new.nnz, settings.n_threads)
+        log = FitLog(type(self).__name__, "partial_fit", size, n_iter)
         users, items = (np.flatnonzero(c) for c in (growth.new.user_counts, growth.new.item_counts))
         with Workers(settings.n_threads) as workers, single_threaded_blas():
             problem = ImplicitProblem(growth.all, model, old.dtype, workers)
             factors = problem.zeros()
             take_over(old, factors)
-            loop = replace(settings, max_iter=n_iter, patience=None).loop(type(self).__name__, None)
             solve_chosen(problem, factors, "user", users)
-
-            def step(iteration: int) -> bool:
+            for _ in range(n_iter):
                 solve_chosen(problem, factors, "item", items)
                 solve_chosen(problem, factors, "user", users)
-                return False
-
-            def measure() -> tuple[float, float]:
-                return problem.objective(
-                    factors
-                ) if settings.track_objective else math.nan, math.nan
-
-            loop.run(step, measure, factors)
-            history = {name: [*old.history[name], *values] for name, values in loop.history.items()}
             self._publish(
                 problem.state(
                     factors,
-                    history=history,
-                    n_iter=old.n_iter + loop.n_iter,
-                    stop_reason=loop.stop_reason,
+                    history=dict(old.history),
+                    n_iter=old.n_iter,
+                    stop_reason=old.stop_reason,
                     store_ratings=settings.store_ratings,
                 )
             )
+        log.end(n_iter, "max_iter")
         return self
 
     def user_factors_for(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,8 @@ from cymf._readers import read_file, read_table
 from cymf._sparse_view import SparseView, column_view, read_only, row_view
 
 __all__ = ["Ratings", "SparseView", "as_ratings"]
+
+_LOGGER = logging.getLogger("cymf.files")
 
 Duplicates = Literal["raise", "last", "first", "mean", "sum"]
 
@@ -299,8 +302,11 @@ class Ratings:
             separator=separator, header=header, skip_lines=skip_lines, encoding=encoding,
         )  # fmt: skip
         if sparse.issparse(found):
-            return cls.from_matrix(found, duplicates=duplicates)
-        return cls.from_triplets(**found._asdict(), duplicates=duplicates)
+            ratings = cls.from_matrix(found, duplicates=duplicates)
+        else:
+            ratings = cls.from_triplets(**found._asdict(), duplicates=duplicates)
+        _LOGGER.info("read %s: %r", path, ratings)
+        return ratings
 
     @classmethod
     def _of(cls, arrays: RatingArrays) -> Ratings:

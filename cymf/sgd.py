@@ -242,9 +242,9 @@ class SGD(ExplicitModel):
         """Go on training with new ratings, of known and of new users and items.
 
         Only the given ratings are visited. The factors grow by the rows of users and items that are new; these start
-        at random. μ stays what it was, and the penalty's n counts old and new ratings together; a model that keeps no
-        ratings cannot tell a cell that is rated again from a new one, and counts it again. An unfitted model is fitted
-        to the ratings.
+        at random. μ stays what it was, as do ``history_``, ``n_iter_`` and ``stop_reason_``, which tell how training
+        over all ratings went. The penalty's n counts old and new ratings together; a model that keeps no ratings cannot
+        tell a cell that is rated again from a new one, and counts it again. An unfitted model is fitted to the ratings.
 
         Parameters
         ----------
@@ -286,6 +286,7 @@ class SGD(ExplicitModel):
             growth = grow(old, training_ratings(X, y, sample_weight))
             X, y, sample_weight = growth.new, None, None
         with fitting(self, settings, X, y, sample_weight, None, None) as (problem, loop):
+            loop.task = "partial_fit"
             start = settings.start(problem, None)
             if old is None or growth is None:
                 epochs = Epochs(problem, start, rate, settings.generator, back_off=back_off)
@@ -315,10 +316,9 @@ class SGD(ExplicitModel):
                 user_counts=growth.user_counts,
                 item_counts=growth.item_counts,
                 ratings=growth.all if settings.store_ratings else None,
-                history={
-                    name: [*old.history[name], *values] for name, values in state.history.items()
-                },
-                n_iter=old.n_iter + state.n_iter,
+                history=old.history,
+                n_iter=old.n_iter,
+                stop_reason=old.stop_reason,
             )
         self._publish(state)
         return self

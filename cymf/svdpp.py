@@ -222,8 +222,8 @@ class SVDpp(ExplicitModel):
         """Go on training with new ratings, of known and of new users and items.
 
         Only the given ratings are visited, with all that their users ever rated as N. The factors grow by the rows of
-        users and items that are new; these start at random. μ stays what it was. An unfitted model is fitted to the
-        ratings.
+        users and items that are new; these start at random. μ stays what it was, as do ``history_``, ``n_iter_`` and
+        ``stop_reason_``, which tell how training over all ratings went. An unfitted model is fitted to the ratings.
 
         Parameters
         ----------
@@ -265,6 +265,7 @@ class SVDpp(ExplicitModel):
         if learning_rate is not None:
             rate.initial = check_number("learning_rate", learning_rate, positive=True)
         with fitting(self, settings, growth.new, None, None, None, None) as (problem, loop):
+            loop.task = "partial_fit"
             problem.mean = old.global_mean
             rows = SvdppRows.of(settings.start(problem, None))
             _take_over(old, rows)
@@ -405,6 +406,7 @@ def _grown(
         user_counts=growth.user_counts,
         item_counts=growth.item_counts,
         ratings=growth.all if settings.store_ratings else None,
-        history={name: [*old.history[name], *values] for name, values in state.history.items()},
-        n_iter=old.n_iter + state.n_iter,
+        history=old.history,
+        n_iter=old.n_iter,
+        stop_reason=old.stop_reason,
     )

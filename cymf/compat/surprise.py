@@ -13,7 +13,6 @@ predict the mean.
 from __future__ import annotations
 
 import gc
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from cymf._errors import ConvergenceWarning, DivergenceError
+from cymf._errors import ConvergenceWarning, DivergenceError, warn_caller
 from cymf._kernels import _surprise_order, kernels
 from cymf.ratings import Ratings
 from cymf.sgd import SGD
@@ -74,10 +73,9 @@ class _Factorization(AlgoBase, ABC):  # type: ignore[misc]
             np.isfinite(array).all() for array in (self.pu, self.qi, self.bu, self.bi)
         )
         if self._diverged:
-            warnings.warn(
+            warn_caller(
                 f"{type(self).__name__} diverged: all predictions are the mean; lower the learning rates",
                 ConvergenceWarning,
-                stacklevel=2,
             )
         return self
 
