@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from cymf._gibbs import GibbsSampler
 from cymf._inputs import as_validation, start_from, training_ratings
 from cymf._parallel import Workers, single_threaded_blas
 from cymf._problem import Problem
-from cymf._queries import By, Unknown
+from cymf._queries import By, Id, Unknown
 from cymf._training import Iteration, TrainingLoop
 from cymf._uncertainty import interval
 from cymf._validation import (
@@ -30,7 +30,7 @@ from cymf._validation import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from cymf._draws import DrawsPosterior
     from cymf._state import FittedState
@@ -244,6 +244,32 @@ class BayesianMF(MatrixFactorization):
                 kept.add(sampler.draw())
             self._publish(kept.state(problem, loop, keep))
         return self
+
+    @overload
+    def predict_interval(  # type: ignore[overload-overlap]
+        self,
+        users: Id,
+        items: Id,
+        *,
+        level: float = ...,
+        std: str = ...,
+        by: By = ...,
+        clip: bool = ...,
+        unknown: Unknown = ...,
+    ) -> tuple[float, float]: ...
+
+    @overload
+    def predict_interval(
+        self,
+        users: ArrayLike,
+        items: ArrayLike | None = ...,
+        *,
+        level: float = ...,
+        std: str = ...,
+        by: By = ...,
+        clip: bool = ...,
+        unknown: Unknown = ...,
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
 
     def predict_interval(
         self,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from cymf._errors import FeatureNamesWarning, NotFittedError, warn_caller
@@ -252,6 +252,17 @@ class FactorizationMachine(Parameterized):
             callback=callback,
         )
         return self
+
+    @overload
+    def predict(self, X: Any, *, return_std: Literal[False] = ...) -> NDArray[Any]: ...
+
+    @overload
+    def predict(
+        self, X: Any, *, return_std: Literal[True]
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+    @overload
+    def predict(self, X: Any, *, return_std: bool) -> Any: ...
 
     def predict(self, X: Any, *, return_std: bool = False) -> Any:
         """Predict the target of each row.

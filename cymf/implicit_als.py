@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from cymf._training import Iteration
 from cymf._validation import check_callback, check_integer, check_threads
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from cymf._row_posterior import RowPosterior
     from cymf._state import FittedState
 
@@ -373,6 +375,39 @@ class ImplicitALS(MatrixFactorization):
         log.end(n_iter, "max_iter")
         return self
 
+    @overload
+    def user_factors_for(
+        self,
+        ratings: Any,
+        strengths: Any = ...,
+        *,
+        by: By = ...,
+        return_bias: Literal[False] = ...,
+        features: Any = ...,
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def user_factors_for(
+        self,
+        ratings: Any,
+        strengths: Any = ...,
+        *,
+        by: By = ...,
+        return_bias: Literal[True],
+        features: Any = ...,
+    ) -> tuple[NDArray[Any], Any]: ...
+
+    @overload
+    def user_factors_for(
+        self,
+        ratings: Any,
+        strengths: Any = ...,
+        *,
+        by: By = ...,
+        return_bias: bool,
+        features: Any = ...,
+    ) -> Any: ...
+
     def user_factors_for(
         self,
         ratings: Any,
@@ -420,6 +455,39 @@ class ImplicitALS(MatrixFactorization):
         changed.
         """
         return self._fold_in("user", ratings, strengths, by, return_bias, features)
+
+    @overload
+    def item_factors_for(
+        self,
+        ratings: Any,
+        strengths: Any = ...,
+        *,
+        by: By = ...,
+        return_bias: Literal[False] = ...,
+        features: Any = ...,
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def item_factors_for(
+        self,
+        ratings: Any,
+        strengths: Any = ...,
+        *,
+        by: By = ...,
+        return_bias: Literal[True],
+        features: Any = ...,
+    ) -> tuple[NDArray[Any], Any]: ...
+
+    @overload
+    def item_factors_for(
+        self,
+        ratings: Any,
+        strengths: Any = ...,
+        *,
+        by: By = ...,
+        return_bias: bool,
+        features: Any = ...,
+    ) -> Any: ...
 
     def item_factors_for(
         self,
