@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,9 @@ class AnnIndex:
 
     def __init__(self, path: Path, index: Any) -> None:
         self.path = path
-        self.recall, self.n, self.n_sample = float("nan"), 0, 0
+        self.recall: float = math.nan
+        self.n: int = 0
+        self.n_sample: int = 0
         self._index = index
 
     def __repr__(self) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from cymf import _cold
 from cymf._als_growth import updated
+from cymf._cold import ColdAnswers
 from cymf._errors import DivergenceError
 from cymf._estimator import FitFeatures, FitSettings, fitting
 from cymf._explain import Explanation, explain_explicit
@@ -35,7 +35,7 @@ _MOST_FACTORS_SOLVED_EXACTLY = 64  # by solver="auto": docs/decisions/0007
 SOLVERS = ("auto", "cholesky", "lapack", "cg", "subspace")
 
 
-class ALS(ExplicitModel):
+class ALS(ExplicitModel, ColdAnswers):
     r"""Matrix factorization by alternating least squares.
 
     Minimizes, over the observed cells Ω,
@@ -328,11 +328,6 @@ class ALS(ExplicitModel):
         ratings = training_ratings(X, y, sample_weight)
         self._publish(updated(self, old, FitSettings.of(self), ratings, n_iter))
         return self
-
-    predict_cold = _cold.predict_cold
-    recommend_cold = _cold.recommend_cold
-    user_feature_factors_ = _cold.user_feature_factors
-    item_feature_factors_ = _cold.item_feature_factors
 
     def explain(self, user: Any, item: Any, *, by: By = "id") -> Explanation:
         """Return which of a user's ratings made the prediction for an item.

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 
-from cymf import _cold
-from cymf._base import MatrixFactorization
+from cymf._cold import ColdAnswers
 from cymf._estimator import FitFeatures, aligned
 from cymf._explain import Explanation, explain_implicit
 from cymf._feature_state import predicted_rows, refuse_features
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["ImplicitALS"]
 
 
-class ImplicitALS(MatrixFactorization):
+class ImplicitALS(ColdAnswers):
     r"""Matrix factorization of implicit feedback by alternating least squares over all cells.
 
     What is stored is how often something happened, the strength f; what is not stored did not happen, which says a
@@ -504,11 +503,6 @@ class ImplicitALS(MatrixFactorization):
         the items, or `ratings` are the users of a single item. An item's unobserved weight is that of its popularity.
         """
         return self._fold_in("item", ratings, strengths, by, return_bias, features)
-
-    predict_cold = _cold.predict_cold
-    recommend_cold = _cold.recommend_cold
-    user_feature_factors_ = _cold.user_feature_factors
-    item_feature_factors_ = _cold.item_feature_factors
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the factors of users by their ratings, as scikit-learn's transformers do: `user_factors_for` of `X`.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from cymf import _cold
+from cymf._cold import ColdAnswers
 from cymf._epochs import Epochs, LearningRate
 from cymf._estimator import FitFeatures, FitSettings, fitting
 from cymf._feature_state import refuse_features
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["SGD"]
 
 
-class SGD(ExplicitModel):
+class SGD(ExplicitModel, ColdAnswers):
     r"""Matrix factorization by stochastic gradient descent, one rating at a time.
 
     Minimizes the same objective as `ALS`. For each observed rating, with the error
@@ -224,11 +224,6 @@ class SGD(ExplicitModel):
                 extra |= RowSolver(problem, "cholesky").solve_against_features(factors)
             self._publish(settings.state(problem, factors, loop, extra))
         return self
-
-    predict_cold = _cold.predict_cold
-    recommend_cold = _cold.recommend_cold
-    user_feature_factors_ = _cold.user_feature_factors
-    item_feature_factors_ = _cold.item_feature_factors
 
     def partial_fit(
         self,

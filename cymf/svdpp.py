@@ -102,7 +102,7 @@ class SVDpp(ExplicitModel):
     """
 
     use_bias = True
-    reg_exponent = 1.0  # a share of the penalty at each rating, so n times λ for a row
+    reg_exponent: float = 1.0  # a share of the penalty at each rating, so n times λ for a row
 
     def __init__(
         self,

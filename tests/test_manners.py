@@ -148,7 +148,9 @@ def signal_it(record: cymf.Iteration) -> None:
         signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize(("name", "interrupt"), itertools.product(ITERATING, [raise_it, signal_it]))
+@pytest.mark.parametrize(
+    ("name", "interrupt"), list(itertools.product(ITERATING, [raise_it, signal_it]))
+)
 def test_ctrl_c_leaves_a_model_that_can_be_used(name, interrupt, tmp_path):
     data = data_for(name)
     model = small(name, 6)
