@@ -1,9 +1,14 @@
 """cymf: matrix factorization of the ratings that exist, and prediction of those that do not."""
 
+import logging
+
 from cymf import datasets, evaluation
 from cymf._errors import (
     ConvergenceWarning,
+    CymfWarning,
+    DataTermsWarning,
     DivergenceError,
+    FeatureNamesWarning,
     ModelFileError,
     NotFittedError,
     UnknownIdError,
@@ -29,6 +34,8 @@ from cymf.sgd import SGD
 from cymf.spectral_mf import SpectralMF
 from cymf.svdpp import SVDpp
 
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # who listens decides what is shown
+
 __all__ = [
     "ALS",
     "BPR",
@@ -53,7 +60,10 @@ __all__ = [
     "evaluation",
     "load",
     "presets",
+    "CymfWarning",
     "ConvergenceWarning",
+    "DataTermsWarning",
+    "FeatureNamesWarning",
     "DivergenceError",
     "ModelFileError",
     "NotFittedError",

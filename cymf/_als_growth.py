@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from cymf._fit_log import FitLog, TrainingSize
 from cymf._grown_rows import GrownRows, row_solver
 from cymf._growth import grow
 from cymf._row_solve import RowObjective
@@ -34,6 +35,8 @@ def updated(
     assert growth.all is not None
     solve = row_solver(RowObjective.of(estimator, old), settings.n_threads)
     rows = GrownRows(old, growth, growth.all, solve, settings)
+    size = TrainingSize(growth.new.shape, growth.new.nnz, settings.n_threads)
+    log = FitLog(type(estimator).__name__, "partial_fit", size, n_iter)
     users, items = rows.touched
     if len(rows.new[1].numbers):  # before their users, whose rows they would disturb
         rows.solve_new()
@@ -41,6 +44,7 @@ def updated(
     for _ in range(n_iter):
         rows.solve(items)
         rows.solve(users)
+    log.end(n_iter, "max_iter")
     return replace(
         old,
         user_factors=rows.factors["user"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from cymf._state import FittedState
 
 __all__ = ["AnnIndex", "export"]
+
+_LOGGER = logging.getLogger("cymf.files")
 
 
 class AnnIndex:
@@ -35,7 +39,9 @@ class AnnIndex:
 
     def __init__(self, path: Path, index: Any) -> None:
         self.path = path
-        self.recall, self.n, self.n_sample = float("nan"), 0, 0
+        self.recall: float = math.nan
+        self.n: int = 0
+        self.n_sample: int = 0
         self._index = index
 
     def __repr__(self) -> str:
@@ -96,6 +102,7 @@ def export(
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+    _LOGGER.info("wrote %s: %d bytes", path, path.stat().st_size)
     made = AnnIndex(path, index)
     users = np.flatnonzero(state.user_known)
     if len(users) > n_sample:

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import io
 import json
+import logging
 import math
 import os
 import secrets
@@ -27,6 +28,7 @@ from cymf._errors import ModelFileError
 
 __all__ = ["Archive", "open_archive", "replacing", "write_archive"]
 
+_LOGGER = logging.getLogger("cymf.files")
 _HEADER = "header.json"
 _ALIGNMENT = 64
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # no clock in the file: equal contents are equal bytes
@@ -79,6 +81,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
+            size = os.fstat(stream.fileno()).st_size
         with contextlib.suppress(FileNotFoundError):
             os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
         os.replace(temporary, target)
@@ -93,6 +96,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+    _LOGGER.info("wrote %s: %d bytes", target, size)
 
 
 def _encoded(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -29,6 +30,9 @@ __all__ = ["RatingArrays", "ValueTypes", "assemble_matrix", "assemble_triplets"]
 
 
 ValueTypes = tuple[ColumnType | None, ColumnType | None, ColumnType | None]
+
+
+_LOGGER = logging.getLogger("cymf.ratings")
 
 
 class RatingArrays(NamedTuple):
@@ -173,9 +177,11 @@ def _in_storage_order(
     if repeated is not None:
         if duplicates == "raise":
             raise ValueError(_duplicates_text(rows, repeated, ids))
+        given = len(values)
         rows, values, weights, timestamps = join_duplicates(
             rows, repeated, values, weights, timestamps, duplicates
         )
+        _LOGGER.info("duplicates=%r: %d ratings became %d", duplicates, given, len(values))
         value_range = check_finite(values, "ratings", lambda k: f"the {duplicates} of duplicates")
     return RatingArrays(
         rows.indptr,

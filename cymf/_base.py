@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from cymf._prediction import predict_pairs
 from cymf._queries import (
     Axis,
     By,
+    Id,
     Unknown,
     broadcast_pairs,
     observations,
@@ -24,7 +25,7 @@ from cymf._recommender import Recommender
 if TYPE_CHECKING:
     import os
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["MatrixFactorization"]
 
@@ -70,6 +71,71 @@ class MatrixFactorization(Recommender, ABC):
         init: Any = None,
     ) -> Self:
         """Learn the factors of a matrix or `Ratings` `X`, or of pairs `X` and ratings `y`."""
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self,
+        users: Id,
+        items: Id,
+        *,
+        by: By = ...,
+        clip: bool = ...,
+        unknown: Unknown = ...,
+        return_std: Literal[False] = ...,
+        std: str = ...,
+    ) -> float: ...
+
+    @overload
+    def predict(
+        self,
+        users: ArrayLike,
+        items: ArrayLike | None = ...,
+        *,
+        by: By = ...,
+        clip: bool = ...,
+        unknown: Unknown = ...,
+        return_std: Literal[False] = ...,
+        std: str = ...,
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self,
+        users: Id,
+        items: Id,
+        *,
+        by: By = ...,
+        clip: bool = ...,
+        unknown: Unknown = ...,
+        return_std: Literal[True],
+        std: str = ...,
+    ) -> tuple[float, float]: ...
+
+    @overload
+    def predict(
+        self,
+        users: ArrayLike,
+        items: ArrayLike | None = ...,
+        *,
+        by: By = ...,
+        clip: bool = ...,
+        unknown: Unknown = ...,
+        return_std: Literal[True],
+        std: str = ...,
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+    @overload
+    def predict(
+        self,
+        users: ArrayLike,
+        items: ArrayLike | None = ...,
+        *,
+        by: By = ...,
+        clip: bool = ...,
+        unknown: Unknown = ...,
+        return_std: bool,
+        std: str = ...,
+    ) -> Any: ...
 
     def predict(
         self,

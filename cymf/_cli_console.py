@@ -80,6 +80,7 @@ class Progress:
             "objective": f"{record.objective:.6g}",
             "train RMSE": f"{record.train_rmse:.4f}",
             "validation RMSE": f"{record.validation_rmse:.4f}",
+            "validation score": f"{record.validation_score:.4f}",
         }
         known = {name: text for name, text in measured.items() if text != "nan"}
         if self._bar is not None:

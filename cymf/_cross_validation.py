@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from time import perf_counter
@@ -29,6 +30,8 @@ __all__ = [
     "in_parallel",
     "measured",
 ]
+
+_LOGGER = logging.getLogger("cymf.evaluation")
 
 Fold = tuple[Ratings, Ratings]
 Answer = TypeVar("Answer")
@@ -105,6 +108,7 @@ def cross_validate(
         fitted = perf_counter()
         values = measured(fresh, fold, names, jobs)
         seconds = {"fit_seconds": fitted - start, "predict_seconds": perf_counter() - fitted}
+        _LOGGER.info("%s, one fold: %s", type(model).__name__, values | seconds)
         return values | seconds
 
     found = in_parallel(on_fold, pairs, jobs)

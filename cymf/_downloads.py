@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from cymf._errors import DataTermsWarning, warn_caller
+
 __all__ = ["Archive", "data_folders", "fetch", "folders_of", "not_found"]
 
-_LOGGER = logging.getLogger("cymf")
+LOGGER = logging.getLogger("cymf.datasets")
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def not_found(archive: Archive, folders: list[Path]) -> FileNotFoundError:
 
 
 def fetch(archive: Archive, folder: Path) -> None:
-    """Fetch, check and unpack an archive; its terms go to the log ``cymf`` as a warning, once a download."""
+    """Fetch, check and unpack an archive, after a `DataTermsWarning` with its terms."""
     try:
         import pooch
     except ModuleNotFoundError:
@@ -71,14 +75,27 @@ def fetch(archive: Archive, folder: Path) -> None:
             f"{archive.url} into {folder} by hand",
             name="pooch",
         ) from None
-    pooch.retrieve(
-        archive.url,
-        known_hash=archive.checksum,
-        fname=archive.url.rpartition("/")[2],
-        path=folder,
-        processor=pooch.Unzip(extract_dir="." if archive.has_folder else archive.folder),
-    )
-    _LOGGER.warning("%s: %s", archive.name, archive.terms)
+    warn_caller(f"{archive.name}: {archive.terms}", DataTermsWarning)
+    LOGGER.info("downloading %s from %s to %s", archive.name, archive.url, folder)
+    with _quiet(pooch.get_logger()):
+        pooch.retrieve(
+            archive.url,
+            known_hash=archive.checksum,
+            fname=archive.url.rpartition("/")[2],
+            path=folder,
+            processor=pooch.Unzip(extract_dir="." if archive.has_folder else archive.folder),
+        )
+
+
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """Keep a log that writes to stderr by itself, as pooch's does, from saying more than warnings."""
+    level = logger.level
+    logger.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _cache_folder() -> Path:

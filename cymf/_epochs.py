@@ -9,9 +9,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from cymf._errors import DivergenceError, warn_of_convergence
+from cymf._errors import ConvergenceWarning, DivergenceError, warn_caller
 from cymf._factors import Factors
 from cymf._feature_pull import Pull
+from cymf._fit_log import LOGGER
 from cymf._kernels import kernels
 from cymf._problem import Problem
 from cymf._strata import Strata
@@ -215,10 +216,12 @@ class Epochs:
             if not self._is_plausible() and self._first is not None:
                 kept, place = self._first, "the start of training"
                 self._restore(kept)
-            warn_of_convergence(
+            text = (
                 f"training diverged in epoch {self.epoch + 1} and went back to {place}; "
                 f"the learning rate was halved to {self.rate.at(self.epoch):.3g}"
             )
+            LOGGER.info(text)
+            warn_caller(text, ConvergenceWarning)
 
     def _restore(self, kept: tuple[Factors, list[np.ndarray]]) -> None:
         self.working.assign(kept[0])

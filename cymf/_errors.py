@@ -7,11 +7,14 @@ import warnings
 
 __all__ = [
     "ConvergenceWarning",
+    "CymfWarning",
+    "DataTermsWarning",
     "DivergenceError",
+    "FeatureNamesWarning",
     "ModelFileError",
     "NotFittedError",
     "UnknownIdError",
-    "warn_of_convergence",
+    "warn_caller",
 ]
 
 
@@ -34,13 +37,40 @@ class ModelFileError(ValueError):
     """A model file is damaged, foreign, or newer than this version can read."""
 
 
-class ConvergenceWarning(UserWarning):
+class CymfWarning(UserWarning):
+    """The base of all warnings of cymf, to filter them by: each has a class of its own below it.
+
+    All of them point at the line outside cymf that led to them.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import cymf
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", cymf.CymfWarning)  # stop at the first
+    ...     model = cymf.SGD(2, max_iter=3).fit([[5.0, 1.0], [4.0, 2.0]])
+    """
+
+
+class ConvergenceWarning(CymfWarning):
     """Training was interrupted, or diverged and went back to a smaller learning rate."""
 
 
-def warn_of_convergence(message: str) -> None:
-    """Issue a ConvergenceWarning that points at the line outside cymf from which training was started."""
+class FeatureNamesWarning(CymfWarning):
+    """A table has names of columns where a `FactorizationMachine` was fitted without, or the other way round."""
+
+
+class DataTermsWarning(CymfWarning):
+    """A published data set is about to be downloaded, and these are its terms of use: said once a download."""
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Issue a warning that points at the line outside cymf from which it was called."""
     level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals["__name__"].partition(".")[0] == "cymf":
+    while frame.f_back is not None and _is_own(frame.f_globals.get("__name__", "")):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, ConvergenceWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _is_own(module: str) -> bool:
+    return module == "cymf" or module.startswith("cymf.")

@@ -12,12 +12,14 @@ import numpy as np
 
 from cymf._factors import Factors
 from cymf._feature_rows import Sides, align_features
+from cymf._fit_log import TrainingSize
 from cymf._inputs import as_validation, start_from, training_ratings
 from cymf._parallel import Workers
 from cymf._problem import Problem
 from cymf._state import FittedState
 from cymf._training import TrainingLoop
 from cymf._validation import (
+    check_callback,
     check_dtype,
     check_flag,
     check_integer,
@@ -145,10 +147,7 @@ def fitting(
     features: FitFeatures | None = None,
 ) -> Iterator[tuple[Problem, TrainingLoop]]:
     """Check the data and open the threads of one fit."""
-    if callback is not None and not callable(callback):
-        raise TypeError(
-            f"callback is a {type(callback).__name__}; expected a function of an Iteration"
-        )
+    check_callback(callback)
     if settings.patience is not None and validation is None:
         raise ValueError(
             f"patience={settings.patience} needs a validation set; give fit(…, validation=…), or patience=None"
@@ -175,5 +174,6 @@ def fitting(
             patience=settings.patience,
             callback=callback,
             verbose=settings.verbose,
+            size=TrainingSize(ratings.shape, ratings.nnz, settings.n_threads),
         )
         yield problem, loop

@@ -50,7 +50,7 @@ class Factors:
         self.n_factors = n_factors
         self.use_bias = use_bias
         lanes = _ALIGNMENT // dtype.itemsize
-        self.width = -(-n_factors // lanes) * lanes
+        self.width: int = -(-n_factors // lanes) * lanes
         self._shape = n_users, n_items
         n_biases = n_users + n_items if use_bias else 0
         self._view(aligned_zeros((n_users + n_items) * self.width + n_biases, dtype))
@@ -60,10 +60,10 @@ class Factors:
         users_end = n_users * self.width
         items_end = users_end + n_items * self.width
         biases_end = items_end + (n_users if self.use_bias else 0)
-        self.user = flat[:users_end].reshape(n_users, self.width)
-        self.item = flat[users_end:items_end].reshape(n_items, self.width)
-        self.user_bias = flat[items_end:biases_end]
-        self.item_bias = flat[biases_end:]
+        self.user: np.ndarray = flat[:users_end].reshape(n_users, self.width)
+        self.item: np.ndarray = flat[users_end:items_end].reshape(n_items, self.width)
+        self.user_bias: np.ndarray = flat[items_end:biases_end]
+        self.item_bias: np.ndarray = flat[biases_end:]
         self.flat = flat
 
     def like(self) -> Self:

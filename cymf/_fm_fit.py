@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cymf._descent_sweeps import Penalties
+from cymf._fit_log import LOGGER, TrainingSize
 from cymf._fm_chains import Chains
 from cymf._fm_inputs import (
     feature_names,
@@ -26,6 +27,7 @@ from cymf._machine import Machine
 from cymf._parallel import Workers
 from cymf._training import TrainingLoop
 from cymf._validation import (
+    check_callback,
     check_choice,
     check_dtype,
     check_flag,
@@ -70,10 +72,7 @@ def train(
     generator = random_generator(model.random_state)
     n_threads = check_threads(model.n_threads)
     patience = _patience(model, solver, validation)
-    if callback is not None and not callable(callback):
-        raise TypeError(
-            f"callback is a {type(callback).__name__}; expected a function of an Iteration"
-        )
+    check_callback(callback)
     data, classes = _read(loss, dtype, X, y, sample_weight, groups)
     numbers = read_column_groups(column_groups, X, data.design.n_columns)
     held_out = _held_out(loss, dtype, validation, classes)
@@ -92,6 +91,9 @@ def train(
         measured=("objective", "train_rmse", "validation_rmse")
         if loss == "squared"
         else ("objective", "validation_score"),
+        size=TrainingSize(
+            (data.design.n_rows, data.design.n_columns), len(data.targets), n_threads
+        ),
     )
     with Workers(n_threads) as workers:
         running: Solver
@@ -177,7 +179,8 @@ def _state(
 def _solver(model: FactorizationMachine, loss: str) -> str:
     solver = check_choice("solver", model.solver, _SOLVERS)
     if solver == "auto":
-        return "adagrad" if loss == "bpr" else "mcmc"
+        solver = "adagrad" if loss == "bpr" else "mcmc"
+        LOGGER.debug("FactorizationMachine: solver='auto' is %r for loss=%r", solver, loss)
     if loss == "bpr" and solver in ("mcmc", "als"):
         raise ValueError(
             f"solver={solver!r} does not know loss='bpr'; expected 'sgd', 'adagrad' or 'auto'"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from cymf._validation import check_threads
 from cymf.ratings import Ratings
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from cymf._queries import By
     from cymf._sparse_view import SparseView
     from cymf._state import FittedState
@@ -28,6 +30,39 @@ class ExplicitModel(MatrixFactorization):
     reg_bias: float | None
     reg_exponent: float
     n_threads: int | None
+
+    @overload
+    def user_factors_for(
+        self,
+        ratings: Any,
+        values: Any = ...,
+        *,
+        by: By = ...,
+        return_bias: Literal[False] = ...,
+        features: Any = ...,
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def user_factors_for(
+        self,
+        ratings: Any,
+        values: Any = ...,
+        *,
+        by: By = ...,
+        return_bias: Literal[True],
+        features: Any = ...,
+    ) -> tuple[NDArray[Any], Any]: ...
+
+    @overload
+    def user_factors_for(
+        self,
+        ratings: Any,
+        values: Any = ...,
+        *,
+        by: By = ...,
+        return_bias: bool,
+        features: Any = ...,
+    ) -> Any: ...
 
     def user_factors_for(
         self,
@@ -94,6 +129,39 @@ class ExplicitModel(MatrixFactorization):
         ['tea']
         """
         return self._fold_in("user", ratings, values, by, return_bias, features)
+
+    @overload
+    def item_factors_for(
+        self,
+        ratings: Any,
+        values: Any = ...,
+        *,
+        by: By = ...,
+        return_bias: Literal[False] = ...,
+        features: Any = ...,
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def item_factors_for(
+        self,
+        ratings: Any,
+        values: Any = ...,
+        *,
+        by: By = ...,
+        return_bias: Literal[True],
+        features: Any = ...,
+    ) -> tuple[NDArray[Any], Any]: ...
+
+    @overload
+    def item_factors_for(
+        self,
+        ratings: Any,
+        values: Any = ...,
+        *,
+        by: By = ...,
+        return_bias: bool,
+        features: Any = ...,
+    ) -> Any: ...
 
     def item_factors_for(
         self,

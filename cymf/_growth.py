@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Growth", "grow"]
 
+_LOGGER = logging.getLogger("cymf.ratings")
 _MOST_ROWS = 1_000_000  # without ids, a row number may leave so many rows empty,
 _MOST_TIMES = 10  # or so many times as many as there are ratings' rows
 
@@ -65,6 +67,8 @@ def grow(state: FittedState, ratings: Ratings) -> Growth:
         user_ids=user_ids,
         item_ids=item_ids,
     )
+    new_users, new_items = n_users - state.n_users, n_items - state.n_items
+    _LOGGER.debug("%d more ratings: %d new users, %d new items", new.nnz, new_users, new_items)
     old = state.ratings
     more = new.user_counts, new.item_counts
     before = state.user_counts, state.item_counts

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from cymf._factors import Factors
+from cymf._fit_log import TrainingSize
 from cymf._implicit_problem import ImplicitModel, ImplicitProblem, implicit_model
 from cymf._implicit_rows import ImplicitRows
 from cymf._inputs import start_from, training_ratings
@@ -91,10 +92,20 @@ class Settings:
         solver = "cholesky" if self.solver == "auto" else self.solver
         return ImplicitRows(problem, solver, self.cg_steps, self.block_size)
 
-    def loop(self, name: str, callback: Callable[[Iteration], Any] | None) -> TrainingLoop:
+    def loop(
+        self, name: str, ratings: Ratings, callback: Callable[[Iteration], Any] | None
+    ) -> TrainingLoop:
         """Return the training loop."""
         measured = ("objective", "validation_score")
-        return TrainingLoop(name, self.max_iter, self.patience, callback, self.verbose, measured)
+        return TrainingLoop(
+            name,
+            self.max_iter,
+            self.patience,
+            callback,
+            self.verbose,
+            measured,
+            size=TrainingSize(ratings.shape, ratings.nnz, self.n_threads),
+        )
 
 
 def validation_score(

@@ -69,7 +69,7 @@ def load_lastfm(
         The only folder to look at, and to download to.
     download : bool
         If no folder has the data, fetch the archive (3 MB) from GroupLens, check its checksum and unpack it.
-        Needs the package pooch and the network. The terms of use go to the log ``cymf``, once.
+        Needs the package pooch and the network. The terms of use come as a `DataTermsWarning`.
 
     Returns
     -------

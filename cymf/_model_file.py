@@ -6,6 +6,7 @@ Nothing in the file names code to import: a model's class is looked up in `ESTIM
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from cymf._base import MatrixFactorization
 
 __all__ = ["load", "save", "save_state"]
+
+_LOGGER = logging.getLogger("cymf.files")
 
 FORMAT = "cymf model"
 FORMAT_VERSION = 1
@@ -159,6 +162,7 @@ def load(path: str | os.PathLike[str], *, mmap: bool = False) -> MatrixFactoriza
         own_state = getattr(model, "_STATE", None)
         read = _read_state if own_state is None else own_state.read
         model._publish(read(archive, header, mmap=mmap))
+    _LOGGER.info("read %s: %s of cymf %s", os.fspath(path), name, header.get("cymf_version"))
     return model
 
 

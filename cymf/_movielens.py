@@ -82,7 +82,7 @@ def load_movielens(
         The only folder to look at, and to download to.
     download : bool
         If no folder has the data, fetch the archive (5 to 250 MB) from GroupLens, check its published checksum
-        and unpack it. Needs the package pooch and the network. The terms of use go to the log ``cymf``, once.
+        and unpack it. Needs the package pooch and the network. The terms of use come as a `DataTermsWarning`.
 
     Returns
     -------

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from cymf._factors import Factors
+from cymf._fit_log import TrainingSize
 from cymf._inputs import as_validation, start_from
 from cymf._kernels import kernels
 from cymf._nonnegative_complete import CompleteRows, DenseCells, SparseCells
@@ -22,6 +23,7 @@ from cymf._problem import Problem, Validation
 from cymf._state import FittedState
 from cymf._training import Iteration, TrainingLoop
 from cymf._validation import (
+    check_callback,
     check_choice,
     check_dtype,
     check_flag,
@@ -93,10 +95,7 @@ def train(
     init: Any,
 ) -> FittedState:
     """Factorize a matrix; the arguments are those of ``NMF.fit``."""
-    if callback is not None and not callable(callback):
-        raise TypeError(
-            f"callback is a {type(callback).__name__}; expected a function of an Iteration"
-        )
+    check_callback(callback)
     if settings.patience is not None and validation is None:
         raise ValueError(
             f"patience={settings.patience} needs a validation set; give fit(…, validation=…), or patience=None"
@@ -116,6 +115,7 @@ def train(
             patience=settings.patience,
             callback=callback,
             verbose=settings.verbose,
+            size=TrainingSize(matrix.shape, task.n_observed, settings.n_threads),
         )
         descent = MULTIPLY if settings.multiplies else TRAINING
         objective, rmse = math.inf, math.nan
@@ -180,6 +180,11 @@ class _Task:
             self.rows = ObservedRows(problem, *penalties)
             self.mean = problem.rating_mean
             self._counts = problem.users.counts, problem.item_counts
+
+    @property
+    def n_observed(self) -> int:
+        """Cells that are fitted, zeros included where they count."""
+        return int(self._counts[0].sum())
 
     def start(self, init: Any) -> Factors:
         """Return the factors to start from."""

@@ -113,17 +113,17 @@ class Problem:
         self.validation = validation
         self.workers = workers
         check_squares(max(map(abs, ratings.rating_range)), dtype)
-        self.priors = Priors()
-        self.users = self._side(ratings.csr(dtype))
-        self.item_counts = ratings.item_counts
+        self.priors: Priors = Priors()
+        self.users: Side = self._side(ratings.csr(dtype))
+        self.item_counts: np.ndarray = ratings.item_counts
         weights = self.users.weights if len(self.users.weights) else None
         self._user_scale, self._item_scale = (
             np.maximum(counts, 1) ** reg_exponent  # empty rows are zero
             for counts in (self.users.counts, self.item_counts)
         )
-        self.rating_mean = _mean(self.users.values, weights)
-        self.mean = self.rating_mean if use_bias else 0.0
-        self.total_weight = (
+        self.rating_mean: float = _mean(self.users.values, weights)
+        self.mean: float = self.rating_mean if use_bias else 0.0
+        self.total_weight: float = (
             float(np.sum(weights, dtype=np.float64)) if weights is not None else float(ratings.nnz)
         )
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Axis",
     "By",
+    "Id",
     "Observations",
     "Unknown",
     "allowed_items",
@@ -43,6 +44,7 @@ __all__ = [
     "vector_exclusions",
 ]
 
+Id = int | str | np.integer[Any]  # one user or item, where a type checker must tell it from several
 By = Literal["id", "index"]
 Unknown = Literal["fallback", "raise"]
 

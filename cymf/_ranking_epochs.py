@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cymf._epochs import LearningRate
-from cymf._errors import DivergenceError, warn_of_convergence
+from cymf._errors import ConvergenceWarning, DivergenceError, warn_caller
 from cymf._factors import Factors, aligned_zeros
+from cymf._fit_log import LOGGER
 from cymf._gradient_sums import GradientSums
 from cymf._kernels import ranking_kernels
 from cymf._ranking_problem import RankingProblem
@@ -127,10 +128,12 @@ class RankingEpochs:
             self.working.assign(kept[0])
             for sums, old in zip(self._sums.both, kept[1], strict=True):
                 sums[:] = old
-            warn_of_convergence(
+            text = (
                 f"training diverged in epoch {self.epoch + 1} and went back to its start; "
                 f"the learning rate was halved to {self.rate.at(self.epoch):.3g}"
             )
+            LOGGER.info(text)
+            warn_caller(text, ConvergenceWarning)
 
     def _snapshot(self) -> tuple[Factors, list[np.ndarray]]:
         return self.working.copy(), [sums.copy() for sums in self._sums.both]

@@ -50,7 +50,7 @@ class RankingReport(Mapping[str, float]):
         users: NDArray[Any],
     ) -> None:
         self._means = dict(means)
-        self.per_user = dict(per_user)
+        self.per_user: dict[str, NDArray[np.float64]] = dict(per_user)
         self.users = users
 
     def __getitem__(self, metric: str) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 import numpy as np
 
+from cymf._fit_log import TrainingSize
 from cymf._growth import grow
 from cymf._inputs import start_from, training_ratings
 from cymf._parallel import Workers
@@ -17,6 +18,7 @@ from cymf._ranking_metrics import as_metrics
 from cymf._ranking_problem import Positives, RankingProblem, held_out_of
 from cymf._training import TrainingLoop
 from cymf._validation import (
+    check_callback,
     check_choice,
     check_dtype,
     check_flag,
@@ -105,15 +107,12 @@ class Growth:
         All interactions that the model knows, to verify negatives against.
     item_counts : ndarray of int64
         Interactions of each item, old and new together.
-    epochs_done : int
-        Of earlier calls.
     sums : dict of str to ndarray
         AdaGrad's sums of earlier calls.
     """
 
     known: Ratings
     item_counts: np.ndarray
-    epochs_done: int
     sums: dict[str, np.ndarray]
 
 
@@ -128,17 +127,14 @@ def fit_ranking(
     init: Any,
 ) -> None:
     """Train a model on ``data = (X, y, sample_weight)`` and publish what it learnt."""
-    if callback is not None and not callable(callback):
-        raise TypeError(
-            f"callback is a {type(callback).__name__}; expected a function of an Iteration"
-        )
+    check_callback(callback)
     if settings.patience is not None and validation is None:
         raise ValueError(
             f"patience={settings.patience} needs a validation set; give fit(…, validation=…), or patience=None"
         )
     ratings = training_ratings(*data)
     held_out = _held_out_ratings(validation)
-    growth = Growth(ratings, ratings.item_counts, 0, {})
+    growth = Growth(ratings, ratings.item_counts, {})
     with _problem(settings, ratings, growth, held_out) as problem:
         factors = problem.random(settings.generator, settings.init_std)
         if init is not None:
@@ -180,13 +176,13 @@ def go_on_ranking(
     growth = Growth(
         grown.new if grown.all is None else grown.all,
         grown.item_counts,
-        old.n_iter,
         dict(old.extra),
     )
     with _problem(settings, grown.new, growth, None) as problem:
         factors = problem.random(settings.generator, settings.init_std)
         _take_over(old, factors)
-        state = _train(model, settings, problem, trainer(problem, factors, growth), None)
+        epochs = trainer(problem, factors, growth)
+        state = _train(model, settings, problem, epochs, None, "partial_fit")
     low, high = old.rating_range
     model._publish(
         replace(
@@ -195,8 +191,9 @@ def go_on_ranking(
             user_counts=grown.user_counts,
             item_counts=grown.item_counts,
             ratings=grown.all if settings.store_ratings else None,
-            history={name: [*old.history[name], *values] for name, values in state.history.items()},
-            n_iter=old.n_iter + state.n_iter,
+            history=old.history,
+            n_iter=old.n_iter,
+            stop_reason=old.stop_reason,
         )
     )
 
@@ -229,6 +226,7 @@ def _train(
     problem: RankingProblem,
     epochs: Trainer,
     callback: Callable[..., Any] | None,
+    task: str = "fit",
 ) -> FittedState:
     loop = TrainingLoop(
         name=type(model).__name__,
@@ -237,6 +235,8 @@ def _train(
         callback=callback,
         verbose=settings.verbose,
         measured=("objective", "validation_score"),
+        size=TrainingSize(problem.ratings.shape, problem.ratings.nnz, settings.n_threads),
+        task=task,
     )
     objective = math.inf
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from cymf._column_types import ColumnType, column_names, library_among, make_table
 
 __all__ = ["SUFFIXES", "AnswerTypes", "RecommendationFile", "as_table", "recommendation_rows"]
+
+_LOGGER = logging.getLogger("cymf.files")
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -116,5 +119,6 @@ class RecommendationFile:
             self._parquet.close()
         if kind is None:
             os.replace(self._unfinished, self._path)
+            _LOGGER.info("wrote %s: %d bytes", self._path, self._path.stat().st_size)
         else:
             self._unfinished.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from time import perf_counter
 from typing import Any
@@ -13,6 +14,7 @@ from cymf._splits import random_split
 
 __all__ = ["Trial", "badness", "stops_early", "summary"]
 
+_LOGGER = logging.getLogger("cymf.evaluation")
 _LOWER_IS_BETTER = ("rmse", "mae")
 _EARLY_STOPPING_SHARE = 0.1
 
@@ -61,6 +63,10 @@ class Trial:
         except Exception as error:
             outcome["error"] = f"{type(error).__name__}: {error}"
             outcome["fit_seconds"] = perf_counter() - start
+        _LOGGER.info(
+            "%s %s, one fold: %s %s, %.3g s", type(self.model).__name__, self.changes, self.metric,
+            outcome["error"] or f"{outcome['score']:.6g}", outcome["fit_seconds"],
+        )  # fmt: skip
         return outcome
 
 

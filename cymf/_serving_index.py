@@ -7,8 +7,10 @@ bound is a maximum of straight lines, a convex function of x, so that between tw
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Exclusions", "Purpose", "ServingIndex", "serving_index"]
 
 Purpose = Literal["recommend", "popularity", "item dot", "item cosine", "user dot", "user cosine"]
+
+_LOGGER = logging.getLogger("cymf.serving")
 
 _STRIP, _PANEL = 16, 64  # targets; CYMF_STRIP and CYMF_PANEL of the kernel
 _BLOCK = 64  # queries; TOP_N_BLOCK of the kernel
@@ -228,7 +232,12 @@ def serving_index(state: FittedState, purpose: Purpose) -> ServingIndex:
     with _building:
         kept = _indexes.setdefault(state, {})
         if purpose not in kept:
+            start = time.perf_counter()
             kept[purpose] = _build(state, purpose)
+            seconds = time.perf_counter() - start
+            _LOGGER.debug(
+                "index for %s of %d rows: %.3g s", purpose, len(kept[purpose].order), seconds
+            )
         return kept[purpose]
 
 

@@ -49,7 +49,7 @@ class FittedState:
     n_iter : int
         Finished iterations.
     stop_reason : str
-        ``"max_iter"``, ``"tol"``, ``"patience"``, ``"callback"`` or ``"interrupted"``.
+        ``"max_iter"``, ``"tol"``, ``"patience"``, ``"callback"``, ``"interrupted"`` or ``"stalled"``.
     extra : mapping of str to ndarray, optional
         Further arrays that an estimator needs for going on, such as accumulators of its step
         sizes. They are saved and loaded with the rest.

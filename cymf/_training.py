@@ -1,4 +1,4 @@
-"""The loop that all estimators share: history, validation, patience, callback, progress, and Ctrl-C."""
+"""The loop that all estimators share: history, validation, patience, callback, progress, log, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Protocol, Self
 
-from cymf._errors import warn_of_convergence
+from cymf._errors import ConvergenceWarning, warn_caller
+from cymf._fit_log import FitLog, TrainingSize
 
 __all__ = ["Iteration", "TrainingLoop"]
 
@@ -70,6 +71,10 @@ class TrainingLoop:
     measured : tuple of str
         The numbers of an `Iteration` that ``measure()`` returns, in its order. With ``"validation_score"`` among them
         patience waits for a higher score, otherwise for a lower validation RMSE.
+    size : TrainingSize
+        What is trained on, for the log.
+    task : {"fit", "partial_fit"}
+        What is done, for the log.
 
     Attributes
     ----------
@@ -88,6 +93,8 @@ class TrainingLoop:
     verbose: bool
     measured: tuple[str, ...] = ("objective", "train_rmse", "validation_rmse")
     history: dict[str, list[float]] = field(init=False)
+    size: TrainingSize = field(kw_only=True)
+    task: str = field(default="fit", kw_only=True)
     n_iter: int = 0
     stop_reason: str = "max_iter"
 
@@ -117,6 +124,7 @@ class TrainingLoop:
     ) -> None:
         """Run a solver that repeats itself and calls ``finished(converged) -> stop`` after each iteration."""
         best, best_iteration, kept = math.inf, 0, None
+        log = FitLog(self.name, self.task, self.size, self.max_iter)
         with _interrupt_deferred() as interrupted, self._progress() as show:
             started = time.perf_counter()
 
@@ -127,6 +135,8 @@ class TrainingLoop:
                 record = Iteration(self.n_iter + 1, seconds, **numbers)
                 self._remember(record)
                 show(record)
+                if log.tells_iterations:
+                    log.iteration(record.iteration, seconds, numbers)
                 if self.patience is not None and self._badness(record) < best:
                     best, best_iteration, kept = self._badness(record), self.n_iter, factors.copy()
                 reason = self._reason_to_stop(record, converged, best_iteration, interrupted)
@@ -138,12 +148,18 @@ class TrainingLoop:
             solver(finished)
         if kept is not None and best_iteration < self.n_iter:
             factors.assign(kept)
+        final = best_iteration or self.n_iter
         if interrupted.is_set():  # perhaps after the last iteration's end
             self.stop_reason = "interrupted"
-            warn_of_convergence(
-                f"{self.name} was interrupted; the model is that of iteration {best_iteration or self.n_iter} "
-                f"of at most {self.max_iter}"
+        log.end(self.n_iter, self.stop_reason, self._measured_at(final), final)
+        if interrupted.is_set():
+            warn_caller(
+                f"{self.name} was interrupted; the model is that of iteration {final} of at most {self.max_iter}",
+                ConvergenceWarning,
             )
+
+    def _measured_at(self, iteration: int) -> dict[str, float]:
+        return {name: self.history[name][iteration - 1] for name in self.measured if self.n_iter}
 
     def _badness(self, record: Iteration) -> float:
         scored = "validation_score" in self.measured

@@ -12,6 +12,7 @@ import numpy as np
 from cymf._parallel import available_threads
 
 __all__ = [
+    "check_callback",
     "check_choice",
     "check_dtype",
     "check_flag",
@@ -73,6 +74,14 @@ def check_dtype(value: Any) -> np.dtype[Any]:
     if dtype is None or dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise ValueError(f"dtype={value!r} is not supported; expected 'float32' or 'float64'")
     return dtype
+
+
+def check_callback(value: Any) -> None:
+    """Refuse a callback that cannot be called."""
+    if value is not None and not callable(value):
+        raise TypeError(
+            f"callback is a {type(value).__name__}; expected a function of an Iteration"
+        )
 
 
 def check_threads(value: Any) -> int:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from cymf import _cold
 from cymf._als_growth import updated
+from cymf._cold import ColdAnswers
 from cymf._errors import DivergenceError
 from cymf._estimator import FitFeatures, FitSettings, fitting
 from cymf._explain import Explanation, explain_explicit
 from cymf._factors import Factors, aligned_zeros, predicted_change
 from cymf._feature_state import refuse_features
+from cymf._fit_log import LOGGER
 from cymf._fold_in import ExplicitModel
 from cymf._inputs import training_ratings
 from cymf._kernels import _als_lapack, kernels
@@ -34,7 +35,7 @@ _MOST_FACTORS_SOLVED_EXACTLY = 64  # by solver="auto": docs/decisions/0007
 SOLVERS = ("auto", "cholesky", "lapack", "cg", "subspace")
 
 
-class ALS(ExplicitModel):
+class ALS(ExplicitModel, ColdAnswers):
     r"""Matrix factorization by alternating least squares.
 
     Minimizes, over the observed cells Ω,
@@ -252,6 +253,10 @@ class ALS(ExplicitModel):
             if solver == "auto":
                 exact = settings.n_factors <= _MOST_FACTORS_SOLVED_EXACTLY or settings.reg == 0
                 solver = "cholesky" if exact else "cg"
+                if not nonnegative:
+                    LOGGER.debug(
+                        "ALS: solver='auto' is %r for %d factors", solver, settings.n_factors
+                    )
             rows: RowSolver | ObservedRows
             if nonnegative:
                 np.abs(factors.user, out=factors.user)
@@ -288,8 +293,8 @@ class ALS(ExplicitModel):
 
         The users in the new ratings are solved exactly from all their ratings, old and new; then, `n_iter` times, the
         items in them and the users again. Users and items that are both new have first been solved in turn, as nothing
-        is known of either. All other rows stay as they are, and so do μ, ``history_`` and ``n_iter_``, which tell how
-        training over all ratings went. An unfitted model is fitted to the ratings.
+        is known of either. All other rows stay as they are, as do μ, ``history_``, ``n_iter_`` and ``stop_reason_``,
+        which tell how training over all ratings went. An unfitted model is fitted to the ratings.
 
         Parameters
         ----------
@@ -323,11 +328,6 @@ class ALS(ExplicitModel):
         ratings = training_ratings(X, y, sample_weight)
         self._publish(updated(self, old, FitSettings.of(self), ratings, n_iter))
         return self
-
-    predict_cold = _cold.predict_cold
-    recommend_cold = _cold.recommend_cold
-    user_feature_factors_ = _cold.user_feature_factors
-    item_feature_factors_ = _cold.item_feature_factors
 
     def explain(self, user: Any, item: Any, *, by: By = "id") -> Explanation:
         """Return which of a user's ratings made the prediction for an item.

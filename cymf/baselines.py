@@ -8,9 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cymf._base import MatrixFactorization
+from cymf._fit_log import FitLog, TrainingSize
 from cymf._inputs import training_ratings
 from cymf._state import FittedState
-from cymf._validation import check_dtype, check_flag, check_integer, random_generator
+from cymf._validation import (
+    check_callback,
+    check_dtype,
+    check_flag,
+    check_integer,
+    random_generator,
+)
 from cymf.ratings import Ratings
 
 __all__ = ["Popularity", "Random"]
@@ -84,7 +91,9 @@ class Popularity(MatrixFactorization):
         """
         dtype = check_dtype(self.dtype)
         keep = check_flag("store_ratings", self.store_ratings)
+        check_callback(callback)
         ratings = training_ratings(X, y, sample_weight)
+        log = _log_of(self, ratings)
         self._publish(
             _state(
                 ratings,
@@ -94,6 +103,7 @@ class Popularity(MatrixFactorization):
                 keep=keep,
             )
         )
+        log.end(0, "max_iter")
         return self
 
 
@@ -154,7 +164,9 @@ class Random(MatrixFactorization):
         dtype = check_dtype(self.dtype)
         keep = check_flag("store_ratings", self.store_ratings)
         generator = random_generator(self.random_state)
+        check_callback(callback)
         ratings = training_ratings(X, y, sample_weight)
+        log = _log_of(self, ratings)
         user_factors, item_factors = (
             _on_the_sphere(counts, n_factors, generator, dtype)
             for counts in (ratings.user_counts, ratings.item_counts)
@@ -170,7 +182,13 @@ class Random(MatrixFactorization):
                 keep=keep,
             )
         )
+        log.end(0, "max_iter")
         return self
+
+
+def _log_of(model: MatrixFactorization, ratings: Ratings) -> FitLog:
+    size = TrainingSize(ratings.shape, ratings.nnz, n_threads=1)
+    return FitLog(type(model).__name__, "fit", size, None)
 
 
 def _on_the_sphere(

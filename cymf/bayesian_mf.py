@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 
 from cymf._base import MatrixFactorization
 from cymf._draws import KeptDraws, RunningMean
+from cymf._fit_log import TrainingSize
 from cymf._gibbs import GibbsSampler
 from cymf._inputs import as_validation, start_from, training_ratings
 from cymf._parallel import Workers, single_threaded_blas
 from cymf._problem import Problem
-from cymf._queries import By, Unknown
+from cymf._queries import By, Id, Unknown
 from cymf._training import Iteration, TrainingLoop
 from cymf._uncertainty import interval
 from cymf._validation import (
+    check_callback,
     check_choice,
     check_dtype,
     check_flag,
@@ -28,7 +30,7 @@ from cymf._validation import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from cymf._draws import DrawsPosterior
     from cymf._state import FittedState
@@ -197,10 +199,7 @@ class BayesianMF(MatrixFactorization):
         keep = check_flag("store_ratings", self.store_ratings)
         generator = random_generator(self.random_state)
         n_threads, dtype = check_threads(self.n_threads), check_dtype(self.dtype)
-        if callback is not None and not callable(callback):
-            raise TypeError(
-                f"callback is a {type(callback).__name__}; expected a function of an Iteration"
-            )
+        check_callback(callback)
         ratings = training_ratings(X, y, sample_weight)
         with Workers(n_threads) as workers, single_threaded_blas():
             problem = Problem(
@@ -226,6 +225,7 @@ class BayesianMF(MatrixFactorization):
                 callback=callback,
                 verbose=check_flag("verbose", self.verbose),
                 measured=("train_rmse", "validation_rmse"),
+                size=TrainingSize(ratings.shape, ratings.nnz, n_threads),
             )
 
             def step(sweep: int) -> bool:
@@ -244,6 +244,32 @@ class BayesianMF(MatrixFactorization):
                 kept.add(sampler.draw())
             self._publish(kept.state(problem, loop, keep))
         return self
+
+    @overload
+    def predict_interval(  # type: ignore[overload-overlap]
+        self,
+        users: Id,
+        items: Id,
+        *,
+        level: float = ...,
+        std: str = ...,
+        by: By = ...,
+        clip: bool = ...,
+        unknown: Unknown = ...,
+    ) -> tuple[float, float]: ...
+
+    @overload
+    def predict_interval(
+        self,
+        users: ArrayLike,
+        items: ArrayLike | None = ...,
+        *,
+        level: float = ...,
+        std: str = ...,
+        by: By = ...,
+        clip: bool = ...,
+        unknown: Unknown = ...,
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
 
     def predict_interval(
         self,

@@ -210,7 +210,8 @@ class ContrastiveMF(MatrixFactorization):
 
         Only the given interactions are visited; negatives are drawn from all items that the model knows, and are
         verified against old and new interactions where the model keeps the old ones, otherwise against the new ones.
-        Users and items that are new start at random directions. An unfitted model is fitted.
+        Users and items that are new start at random directions. ``history_``, ``n_iter_`` and ``stop_reason_``, which
+        tell how training over all interactions went, stay what they were. An unfitted model is fitted.
 
         Parameters
         ----------

@@ -84,19 +84,21 @@ class DesignMatrix:
     ) -> None:
         self._sides = sides
         self._context_names = context_names
-        self.blocks = [Block(side.block, r) for side, r in zip(sides, rows, strict=True)]
-        self.users = rows[0].astype(np.int64)
+        self.blocks: list[Block] = [
+            Block(side.block, r) for side, r in zip(sides, rows, strict=True)
+        ]
+        self.users: np.ndarray = rows[0].astype(np.int64)
         self.target = target
         self.weights = weights
-        self.names = [name for side in sides for name in side.names]
+        self.names: list[str] = [name for side in sides for name in side.names]
         of_columns = [group for side in sides for group in side.groups]
         if context is not None and context_names is not None:
             self.blocks.append(Block(context, np.arange(context.shape[0])))
             self.names += context_names
             of_columns += ["context"] * len(context_names)
-        self.group_names = list(dict.fromkeys(of_columns))
+        self.group_names: list[str] = list(dict.fromkeys(of_columns))
         number = {name: position for position, name in enumerate(self.group_names)}
-        self.groups = np.array([number[name] for name in of_columns], np.int64)
+        self.groups: np.ndarray = np.array([number[name] for name in of_columns], np.int64)
 
     @property
     def shape(self) -> tuple[int, int]:

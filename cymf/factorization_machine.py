@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from cymf._errors import NotFittedError
+from cymf._errors import FeatureNamesWarning, NotFittedError, warn_caller
 from cymf._fm_fit import train
 from cymf._fm_inputs import (
     feature_names,
@@ -254,6 +253,17 @@ class FactorizationMachine(Parameterized):
         )
         return self
 
+    @overload
+    def predict(self, X: Any, *, return_std: Literal[False] = ...) -> NDArray[Any]: ...
+
+    @overload
+    def predict(
+        self, X: Any, *, return_std: Literal[True]
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+    @overload
+    def predict(self, X: Any, *, return_std: bool) -> Any: ...
+
     def predict(self, X: Any, *, return_std: bool = False) -> Any:
         """Predict the target of each row.
 
@@ -402,7 +412,7 @@ class FactorizationMachine(Parameterized):
             if given
             else f"X does not have valid feature names, but {name} was fitted with feature names"
         )
-        warnings.warn(text, UserWarning, stacklevel=5)
+        warn_caller(text, FeatureNamesWarning)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted machine to one file, which `cymf.load` reads.

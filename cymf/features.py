@@ -212,7 +212,9 @@ class FeatureEncoder:
     def __init__(self, encodings: Sequence[Numbers | Categories], id: str | None) -> None:
         self._encodings = tuple(encodings)
         self._id = id
-        self.names = tuple(name for encoding in self._encodings for name in encoding.names)
+        self.names: tuple[str, ...] = tuple(
+            name for encoding in self._encodings for name in encoding.names
+        )
 
     @property
     def columns(self) -> tuple[str, ...]:

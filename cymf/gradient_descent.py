@@ -173,6 +173,8 @@ class GradientDescent(ExplicitModel):
                 nonlocal descent
                 descent = Descent(problem, factors, rate, settings.max_iter, tol, finished)
                 rule(descent)
+                if descent.stalled and loop.stop_reason == "max_iter":
+                    loop.stop_reason = "stalled"
 
             def measure() -> tuple[float, float, float]:
                 assert descent is not None
@@ -180,7 +182,5 @@ class GradientDescent(ExplicitModel):
                 return descent.value, train_rmse, problem.validation_rmse(factors)
 
             loop.drive(solver, measure, factors)
-            if descent is not None and descent.stalled and loop.stop_reason == "max_iter":
-                loop.stop_reason = "stalled"
             self._publish(settings.state(problem, factors, loop))
         return self

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 
-from cymf import _cold
-from cymf._base import MatrixFactorization
+from cymf._cold import ColdAnswers
 from cymf._estimator import FitFeatures, aligned
 from cymf._explain import Explanation, explain_implicit
 from cymf._feature_state import predicted_rows, refuse_features
+from cymf._fit_log import FitLog, TrainingSize
 from cymf._fold_in import as_rows_of_users
 from cymf._growth import grow
 from cymf._implicit_fold_in import FoldIn, view_of
@@ -24,16 +23,18 @@ from cymf._inputs import training_ratings
 from cymf._parallel import Workers, single_threaded_blas
 from cymf._queries import By
 from cymf._training import Iteration
-from cymf._validation import check_integer, check_threads
+from cymf._validation import check_callback, check_integer, check_threads
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from cymf._row_posterior import RowPosterior
     from cymf._state import FittedState
 
 __all__ = ["ImplicitALS"]
 
 
-class ImplicitALS(MatrixFactorization):
+class ImplicitALS(ColdAnswers):
     r"""Matrix factorization of implicit feedback by alternating least squares over all cells.
 
     What is stored is how often something happened, the strength f; what is not stored did not happen, which says a
@@ -261,10 +262,7 @@ class ImplicitALS(MatrixFactorization):
             If a row's solution is not finite.
         """
         settings = Settings.of(self)
-        if callback is not None and not callable(callback):
-            raise TypeError(
-                f"callback is a {type(callback).__name__}; expected a function of an Iteration"
-            )
+        check_callback(callback)
         if settings.patience is not None and validation is None:
             raise ValueError(
                 f"patience={settings.patience} needs a validation set; give fit(…, validation=…), or patience=None"
@@ -276,7 +274,7 @@ class ImplicitALS(MatrixFactorization):
             problem = ImplicitProblem(ratings, settings.model, settings.dtype, workers)
             if features is not None:
                 problem.describe(sides, features.reg)
-            loop = settings.loop(type(self).__name__, callback)
+            loop = settings.loop(type(self).__name__, ratings, callback)
             factors = settings.start(problem, init)
             rows = settings.rows(problem)
             objective = math.nan
@@ -315,7 +313,8 @@ class ImplicitALS(MatrixFactorization):
         """Take in new ratings, of known and of new users and items, by solving the rows that they touch.
 
         The users in the new ratings are solved exactly from all their ratings, old and new; then, `n_iter` times, the
-        items in them and the users again. All other rows stay as they are. An unfitted model is fitted to the ratings.
+        items in them and the users again. All other rows stay as they are, and so do ``history_``, ``n_iter_`` and
+        ``stop_reason_``, which tell how training over all ratings went. An unfitted model is fitted to the ratings.
 
         Parameters
         ----------
@@ -352,36 +351,61 @@ class ImplicitALS(MatrixFactorization):
             raise ValueError(
                 "the model keeps no training ratings, which exact solutions need; fit it with store_ratings=True"
             )
+        size = TrainingSize(growth.new.shape, growth.new.nnz, settings.n_threads)
+        log = FitLog(type(self).__name__, "partial_fit", size, n_iter)
         users, items = (np.flatnonzero(c) for c in (growth.new.user_counts, growth.new.item_counts))
         with Workers(settings.n_threads) as workers, single_threaded_blas():
             problem = ImplicitProblem(growth.all, model, old.dtype, workers)
             factors = problem.zeros()
             take_over(old, factors)
-            loop = replace(settings, max_iter=n_iter, patience=None).loop(type(self).__name__, None)
             solve_chosen(problem, factors, "user", users)
-
-            def step(iteration: int) -> bool:
+            for _ in range(n_iter):
                 solve_chosen(problem, factors, "item", items)
                 solve_chosen(problem, factors, "user", users)
-                return False
-
-            def measure() -> tuple[float, float]:
-                return problem.objective(
-                    factors
-                ) if settings.track_objective else math.nan, math.nan
-
-            loop.run(step, measure, factors)
-            history = {name: [*old.history[name], *values] for name, values in loop.history.items()}
             self._publish(
                 problem.state(
                     factors,
-                    history=history,
-                    n_iter=old.n_iter + loop.n_iter,
-                    stop_reason=loop.stop_reason,
+                    history=dict(old.history),
+                    n_iter=old.n_iter,
+                    stop_reason=old.stop_reason,
                     store_ratings=settings.store_ratings,
                 )
             )
+        log.end(n_iter, "max_iter")
         return self
+
+    @overload
+    def user_factors_for(
+        self,
+        ratings: Any,
+        strengths: Any = ...,
+        *,
+        by: By = ...,
+        return_bias: Literal[False] = ...,
+        features: Any = ...,
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def user_factors_for(
+        self,
+        ratings: Any,
+        strengths: Any = ...,
+        *,
+        by: By = ...,
+        return_bias: Literal[True],
+        features: Any = ...,
+    ) -> tuple[NDArray[Any], Any]: ...
+
+    @overload
+    def user_factors_for(
+        self,
+        ratings: Any,
+        strengths: Any = ...,
+        *,
+        by: By = ...,
+        return_bias: bool,
+        features: Any = ...,
+    ) -> Any: ...
 
     def user_factors_for(
         self,
@@ -431,6 +455,39 @@ class ImplicitALS(MatrixFactorization):
         """
         return self._fold_in("user", ratings, strengths, by, return_bias, features)
 
+    @overload
+    def item_factors_for(
+        self,
+        ratings: Any,
+        strengths: Any = ...,
+        *,
+        by: By = ...,
+        return_bias: Literal[False] = ...,
+        features: Any = ...,
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def item_factors_for(
+        self,
+        ratings: Any,
+        strengths: Any = ...,
+        *,
+        by: By = ...,
+        return_bias: Literal[True],
+        features: Any = ...,
+    ) -> tuple[NDArray[Any], Any]: ...
+
+    @overload
+    def item_factors_for(
+        self,
+        ratings: Any,
+        strengths: Any = ...,
+        *,
+        by: By = ...,
+        return_bias: bool,
+        features: Any = ...,
+    ) -> Any: ...
+
     def item_factors_for(
         self,
         ratings: Any,
@@ -446,11 +503,6 @@ class ImplicitALS(MatrixFactorization):
         the items, or `ratings` are the users of a single item. An item's unobserved weight is that of its popularity.
         """
         return self._fold_in("item", ratings, strengths, by, return_bias, features)
-
-    predict_cold = _cold.predict_cold
-    recommend_cold = _cold.recommend_cold
-    user_feature_factors_ = _cold.user_feature_factors
-    item_feature_factors_ = _cold.item_feature_factors
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the factors of users by their ratings, as scikit-learn's transformers do: `user_factors_for` of `X`.

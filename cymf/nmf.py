@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from cymf._nonnegative_fold_in import fold_in, fold_in_rows
 from cymf._nonnegative_input import check_width, looks_like_pairs, read_nonnegative
 from cymf._nonnegative_rows import Penalty
 from cymf._nonnegative_training import NonnegativeSettings, train
-from cymf._queries import By, Unknown
+from cymf._queries import By, Id, Unknown
 from cymf._training import Iteration
 from cymf._validation import check_choice, check_number, check_threads
 from cymf.ratings import Ratings
@@ -289,6 +289,45 @@ class NMF(MatrixFactorization):
             raise ValueError(f"strengths go down to {view.values.min():g}; expected none below 0")
         zeros = check_choice("missing", self.missing, ("masked", "zero")) == "zero"
         return fold_in_rows(view, state, self._user_penalty(), zeros, 1).reshape(-1)
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self,
+        users: Id,
+        items: Id,
+        *,
+        by: By = ...,
+        clip: bool = ...,
+        unknown: Unknown = ...,
+        return_std: Literal[False] = ...,
+        std: str = ...,
+    ) -> float: ...
+
+    @overload
+    def predict(
+        self,
+        users: ArrayLike,
+        items: ArrayLike | None = ...,
+        *,
+        by: By = ...,
+        clip: bool = ...,
+        unknown: Unknown = ...,
+        return_std: Literal[False] = ...,
+        std: str = ...,
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def predict(
+        self,
+        users: ArrayLike,
+        items: ArrayLike | None = ...,
+        *,
+        by: By = ...,
+        clip: bool = ...,
+        unknown: Unknown = ...,
+        return_std: bool,
+        std: str = ...,
+    ) -> Any: ...
 
     def predict(
         self,

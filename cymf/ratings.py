@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,8 @@ from cymf._stored_ratings import StoredRatings
 from cymf._tables import open_table, read_table
 
 __all__ = ["Ratings", "SparseView", "as_ratings"]
+
+_LOGGER = logging.getLogger("cymf.files")
 
 Duplicates = Literal["raise", "last", "first", "mean", "sum"]
 
@@ -297,19 +300,22 @@ class Ratings(StoredRatings):
             separator=separator, header=header, skip_lines=skip_lines, encoding=encoding,
         )  # fmt: skip
         if sparse.issparse(found):
-            return cls.from_matrix(found, duplicates=duplicates)
-        return cls._of(
-            assemble_triplets(
-                found.users,
-                found.items,
-                found.values,
-                found.weights,
-                found.timestamps,
-                None,
-                duplicates,
-                keep_types=False,
+            ratings = cls.from_matrix(found, duplicates=duplicates)
+        else:
+            ratings = cls._of(
+                assemble_triplets(
+                    found.users,
+                    found.items,
+                    found.values,
+                    found.weights,
+                    found.timestamps,
+                    None,
+                    duplicates,
+                    keep_types=False,
+                )
             )
-        )
+        _LOGGER.info("read %s: %r", path, ratings)
+        return ratings
 
 
 def as_ratings(X: Any) -> Ratings:

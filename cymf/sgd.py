@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from cymf import _cold
+from cymf._cold import ColdAnswers
 from cymf._epochs import Epochs, LearningRate
 from cymf._estimator import FitFeatures, FitSettings, fitting
 from cymf._feature_state import refuse_features
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["SGD"]
 
 
-class SGD(ExplicitModel):
+class SGD(ExplicitModel, ColdAnswers):
     r"""Matrix factorization by stochastic gradient descent, one rating at a time.
 
     Minimizes the same objective as `ALS`. For each observed rating, with the error
@@ -227,11 +227,6 @@ class SGD(ExplicitModel):
             self._publish(settings.state(problem, factors, loop, extra))
         return self
 
-    predict_cold = _cold.predict_cold
-    recommend_cold = _cold.recommend_cold
-    user_feature_factors_ = _cold.user_feature_factors
-    item_feature_factors_ = _cold.item_feature_factors
-
     def partial_fit(
         self,
         X: Any,
@@ -245,9 +240,10 @@ class SGD(ExplicitModel):
 
         Only the given ratings are visited. The factors grow by the rows of users and items that are new; these start
         as the exact solution for their ratings of what is known, all else fixed, and at random where new users have
-        rated nothing but new items. μ stays what it was, and the penalty's n counts old
-        and new ratings together; a model that keeps no ratings cannot tell a cell that is rated again from a new one,
-        and counts it again. An unfitted model is fitted to the ratings.
+        rated nothing but new items. μ stays what it was, as do ``history_``, ``n_iter_`` and ``stop_reason_``, which
+        tell how training over all ratings went. The penalty's n counts old and new ratings together; a model that keeps
+        no ratings cannot tell a cell that is rated again from a new one, and counts it again. An unfitted model is
+        fitted to the ratings.
 
         Parameters
         ----------
@@ -288,6 +284,7 @@ class SGD(ExplicitModel):
             growth = grow(old, training_ratings(X, y, sample_weight))
             X, y, sample_weight = growth.new, None, None
         with fitting(self, settings, X, y, sample_weight, None, None) as (problem, loop):
+            loop.task = "partial_fit"
             start = settings.start(problem, None)
             if old is None or growth is None:
                 epochs = Epochs(problem, start, rate, settings.generator, back_off=back_off)
@@ -317,10 +314,9 @@ class SGD(ExplicitModel):
                 user_counts=growth.user_counts,
                 item_counts=growth.item_counts,
                 ratings=growth.all if settings.store_ratings else None,
-                history={
-                    name: [*old.history[name], *values] for name, values in state.history.items()
-                },
-                n_iter=old.n_iter + state.n_iter,
+                history=old.history,
+                n_iter=old.n_iter,
+                stop_reason=old.stop_reason,
             )
         self._publish(state)
         return self

@@ -12,6 +12,7 @@ from scipy import sparse
 
 from cymf._base import MatrixFactorization
 from cymf._errors import DivergenceError
+from cymf._fit_log import FitLog, TrainingSize
 from cymf._implicit_fold_in import view_of
 from cymf._inputs import training_ratings
 from cymf._parallel import Workers, single_threaded_blas
@@ -20,6 +21,7 @@ from cymf._sparse_view import SparseView
 from cymf._state import FittedState
 from cymf._truncated_svd import truncated_svd
 from cymf._validation import (
+    check_callback,
     check_dtype,
     check_flag,
     check_integer,
@@ -161,7 +163,10 @@ class SpectralMF(MatrixFactorization):
         generator = random_generator(self.random_state)
         n_threads = check_threads(self.n_threads)
         dtype = check_dtype(self.dtype)
+        check_callback(callback)
         ratings = training_ratings(X, y, sample_weight)
+        size = TrainingSize(ratings.shape, ratings.nnz, n_threads)
+        log = FitLog(type(self).__name__, "fit", size, max_iter)
         start = time.perf_counter()
         strengths = _strengths(ratings.csr(np.float64), ratings.shape)
         if not strengths.data.any():
@@ -192,6 +197,7 @@ class SpectralMF(MatrixFactorization):
                 "the factors are not finite; scale the strengths down, or use dtype='float64'"
             )
         residual = float(normalized.power(2).sum() - np.square(values).sum())
+        objective, stop_reason = 0.5 * max(0.0, residual), "tol" if svd.converged else "max_iter"
         self._publish(
             FittedState(
                 user_factors=user_factors,
@@ -207,11 +213,11 @@ class SpectralMF(MatrixFactorization):
                 item_counts=ratings.item_counts,
                 ratings=ratings if keep else None,
                 history={
-                    "objective": [0.5 * max(0.0, residual)],
+                    "objective": [objective],
                     "seconds": [time.perf_counter() - start],
                 },
                 n_iter=svd.n_iter,
-                stop_reason="tol" if svd.converged else "max_iter",
+                stop_reason=stop_reason,
                 extra={
                     "singular_values": values,
                     "fold_in_scale": _power(item_degrees, 2 * item_exponent),
@@ -219,6 +225,7 @@ class SpectralMF(MatrixFactorization):
                 },
             )
         )
+        log.end(svd.n_iter, stop_reason, {"objective": objective})
         return self
 
     @property

@@ -103,7 +103,7 @@ class SVDpp(ExplicitModel):
     """
 
     use_bias = True
-    reg_exponent = 1.0  # a share of the penalty at each rating, so n times λ for a row
+    reg_exponent: float = 1.0  # a share of the penalty at each rating, so n times λ for a row
 
     def __init__(
         self,
@@ -225,7 +225,8 @@ class SVDpp(ExplicitModel):
         Only the given ratings are visited, with all that their users ever rated as N. The factors grow by the rows of
         users and items that are new: p, h and the biases start as the exact solution for their ratings of what is
         known, all else fixed, or at random where new users have rated nothing but new items, and y at zero. μ stays
-        what it was. An unfitted model is fitted to the ratings.
+        what it was, as do ``history_``, ``n_iter_`` and ``stop_reason_``, which tell how training over all ratings
+        went. An unfitted model is fitted to the ratings.
 
         Parameters
         ----------
@@ -266,6 +267,7 @@ class SVDpp(ExplicitModel):
         if learning_rate is not None:
             rate.initial = check_number("learning_rate", learning_rate, positive=True)
         with fitting(self, settings, growth.new, None, None, None, None) as (problem, loop):
+            loop.task = "partial_fit"
             problem.mean = old.global_mean
             rows = SvdppRows.of(settings.start(problem, None))
             _enter(old, growth, RowObjective.of(self, old), settings, rows)
@@ -441,6 +443,7 @@ def _grown(
         user_counts=growth.user_counts,
         item_counts=growth.item_counts,
         ratings=growth.all if settings.store_ratings else None,
-        history={name: [*old.history[name], *values] for name, values in state.history.items()},
-        n_iter=old.n_iter + state.n_iter,
+        history=old.history,
+        n_iter=old.n_iter,
+        stop_reason=old.stop_reason,
     )

@@ -28,6 +28,7 @@ GUIDE = (
     "daily-updates.md",
     "evaluation.md",
     "serving.md",
+    "training-progress.md",
     "command-line.md",
     "scikit-learn.md",
 )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import sys
 
 import numpy as np
 
+import cymf
 from cymf._cli_console import Console, table
 
 
@@ -19,9 +19,7 @@ def test_a_bar_on_a_terminal(monkeypatch):
 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    record = argparse.Namespace(
-        iteration=1, objective=float("nan"), train_rmse=0.5, validation_rmse=float("nan")
-    )
+    record = cymf.Iteration(1, 0.1, train_rmse=0.5)
     with Console().progress("ALS", 2) as progress:
         progress(record)
     shown = terminal.getvalue()
@@ -32,18 +30,20 @@ def test_a_bar_on_a_terminal(monkeypatch):
 
 
 def test_lines_elsewhere_are_few_and_the_last_is_among_them(capsys):
-    nan = float("nan")
     with Console().progress("GD", 1000) as progress:
         for iteration in range(1, 778):
-            progress(
-                argparse.Namespace(
-                    iteration=iteration, objective=nan, train_rmse=nan, validation_rmse=0.25
-                )
-            )
+            progress(cymf.Iteration(iteration, 0.1, validation_rmse=0.25))
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "GD  iteration 1/1000  validation RMSE 0.2500"
     assert lines[-1].startswith("GD  iteration 777/1000")
     assert len(lines) < 25
+
+
+def test_a_ranking_score_is_shown(capsys):
+    with Console().progress("BPR", 1) as progress:
+        progress(cymf.Iteration(1, 0.1, objective=0.693147, validation_score=0.25))
+    line = "BPR  iteration 1/1  objective 0.693147  validation score 0.2500\n"
+    assert capsys.readouterr().err == line
 
 
 def test_json_has_no_nan(capsys):

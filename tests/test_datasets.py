@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cymf import _downloads, _lastfm, _movielens, datasets
+from cymf import DataTermsWarning, _downloads, _lastfm, _movielens, datasets
 from cymf.datasets import load_lastfm, load_movielens, make_ratings
 
 
@@ -276,7 +276,8 @@ def test_small_lastfm_archive(tmp_path, monkeypatch):
     monkeypatch.setattr(_lastfm, "_ARCHIVE", published)
     with pytest.raises(FileNotFoundError, match=r"hetrec2011-lastfm-2k/ unpacked from"):
         load_lastfm(data_home=tmp_path / "home")
-    data = load_lastfm(data_home=tmp_path / "home", download=True)
+    with pytest.warns(DataTermsWarning, match="not for commercial use"):
+        data = load_lastfm(data_home=tmp_path / "home", download=True)
     assert data.source == tmp_path / "home" / "hetrec2011-lastfm-2k"
     assert data.ratings.values.tolist() == [13883, 228]
     assert (data.artists, data.tags) == ({51: 'Duran "D" Duran'}, {1: "café"})
@@ -313,16 +314,18 @@ def test_download_unpacks_and_checks(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(pooch.HTTPDownloader, "__call__", copy)
     home = tmp_path / "home"
-    with pytest.raises(ValueError, match="hash"):  # not the archive GroupLens published
+    with pytest.warns(DataTermsWarning), pytest.raises(ValueError, match="hash"):
+        # not the archive GroupLens published
         load_movielens("100k", data_home=home, download=True)
     monkeypatch.setitem(_movielens._CHECKSUMS, "ml-100k", pooch.file_hash(str(archive)))
-    with caplog.at_level("WARNING", "cymf"):
+    with caplog.at_level("INFO", "cymf"), pytest.warns(DataTermsWarning, match="research") as said:
         data = load_movielens("100k", data_home=home, download=True)
-        assert data.ratings.nnz == 3
-        assert data.source == home / "ml-100k"
-        load_movielens("100k", data_home=home, download=True)  # is there now
-    assert [record.message.split(":")[0] for record in caplog.records] == ["MovieLens 100k"]
-    assert "research" in caplog.records[0].message
+    assert data.ratings.nnz == 3
+    assert data.source == home / "ml-100k"
+    load_movielens("100k", data_home=home, download=True)  # is there now: nothing is said
+    assert [str(warning.message).partition(":")[0] for warning in said] == ["MovieLens 100k"]
+    told = [record.message for record in caplog.records if record.name == "cymf.datasets"]
+    assert [message.partition(" from ")[0] for message in told] == ["downloading MovieLens 100k"]
 
 
 def test_download_without_pooch(tmp_path, monkeypatch):

@@ -194,8 +194,8 @@ def test_partial_fit_learns_new_users_and_items():
     assert model.global_mean_ == mean
     assert model.user_factors_.shape == (4, 3)
     assert model.predict("dan", "tea") < before
-    assert model.n_iter_ == 50
-    assert len(model.history_["train_rmse"]) == 50
+    assert model.n_iter_ == 30
+    assert len(model.history_["train_rmse"]) == 30
     state = model._state
     assert state.ratings.nnz == 8
     y, p = state.extra["implicit_item_factors"], state.extra["own_user_factors"]

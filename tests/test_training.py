@@ -14,6 +14,7 @@ from fitted_models import ESTIMATORS, bits_of, cells_of, factors_of, star_rating
 
 import cymf
 from cymf._factors import Factors
+from cymf._fit_log import TrainingSize
 from cymf._training import TrainingLoop
 
 by_every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
@@ -414,7 +415,7 @@ def test_the_warning_of_an_interruption_points_at_the_callers_line(estimator):
 
 
 def test_ctrl_c_after_the_last_iteration_is_told():
-    loop = TrainingLoop("SGD", max_iter=1, patience=None, callback=None, verbose=False)
+    loop = TrainingLoop("SGD", 1, None, None, False, size=TrainingSize((1, 1), 1, 1))
 
     def solver(finished):
         finished(False)
@@ -492,8 +493,9 @@ def test_a_score_is_better_when_it_is_higher():
     scores = iter([0.1, 0.4, 0.3, 0.2, 0.9])
     seen = []
     loop = TrainingLoop(
-        "Model", 5, 2, lambda record: seen.append(record), False, ("objective", "validation_score")
-    )
+        "Model", 5, 2, seen.append, False, ("objective", "validation_score"),
+        size=TrainingSize((1, 1), 1, 1),
+    )  # fmt: skip
 
     def step(iteration: int) -> bool:
         factors.flat[:] = iteration

@@ -67,6 +67,9 @@ class AlternatingLeastSquares(FactorModel):
     Hu, Koren and Volinsky 2008, "Collaborative filtering for implicit feedback datasets".
     """
 
+    user_factors: Any
+    item_factors: Any
+
     _SAVED = (
         "user_factors",
         "item_factors",
@@ -103,7 +106,9 @@ class AlternatingLeastSquares(FactorModel):
         self.factors = factors
         self.regularization = regularization
         self.alpha = alpha
-        self.dtype = np.dtype(np.float64 if np.dtype(dtype) == np.float64 else np.float32)
+        self.dtype: np.dtype[Any] = np.dtype(
+            np.float64 if np.dtype(dtype) == np.float64 else np.float32
+        )
         self.use_native = use_native
         self.use_cg = use_cg
         self.iterations = iterations

@@ -60,6 +60,9 @@ class BayesianPersonalizedRanking(FactorModel):
     feedback".
     """
 
+    user_factors: Any
+    item_factors: Any
+
     _SAVED = (
         "user_factors",
         "item_factors",
@@ -92,7 +95,9 @@ class BayesianPersonalizedRanking(FactorModel):
         self.learning_rate = learning_rate
         self.iterations = iterations
         self.regularization = regularization
-        self.dtype = np.dtype(np.float64 if np.dtype(dtype) == np.float64 else np.float32)
+        self.dtype: np.dtype[Any] = np.dtype(
+            np.float64 if np.dtype(dtype) == np.float64 else np.float32
+        )
         self.verify_negative_samples = verify_negative_samples
         self.random_state = random_state
 

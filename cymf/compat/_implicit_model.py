@@ -6,13 +6,13 @@ The names, defaults and meanings are those of implicit 0.7, so that code written
 from __future__ import annotations
 
 import os
-import warnings
 from typing import IO, Any, Self
 
 import numpy as np
 import scipy.sparse as sp
 
 from cymf._archive import replacing
+from cymf._errors import CymfWarning, warn_caller
 from cymf._parallel import available_threads
 from cymf._top_n import Exclusions, top_n_of_products
 
@@ -25,7 +25,7 @@ class ModelFitError(Exception):
     """Training gave factors that are not finite."""
 
 
-class ParameterWarning(Warning):
+class ParameterWarning(CymfWarning):
     """An argument is not of the kind that is fastest."""
 
 
@@ -38,11 +38,10 @@ def as_csr(matrix: Any) -> Any:
             f"got a {type(matrix).__name__}; expected a scipy sparse matrix of users × items, "
             "best in CSR form"
         )
-    warnings.warn(
+    warn_caller(
         f"got a sparse matrix in {matrix.format.upper()} form, which is converted each time; "
         "call tocsr() once",
         ParameterWarning,
-        stacklevel=3,
     )
     return matrix.tocsr()
 
@@ -415,4 +414,4 @@ def _with_ending(path: str | os.PathLike[str]) -> str:
 
 
 def _deprecated(name: str, instead: str) -> None:
-    warnings.warn(f"{name} is deprecated: use {instead}", DeprecationWarning, stacklevel=3)
+    warn_caller(f"{name} is deprecated: use {instead}", DeprecationWarning)

@@ -13,25 +13,40 @@ predict the mean.
 from __future__ import annotations
 
 import gc
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from cymf._errors import ConvergenceWarning, DivergenceError
+from cymf._errors import ConvergenceWarning, DivergenceError, warn_caller
 from cymf._kernels import _surprise_order, kernels
 from cymf.ratings import Ratings
 from cymf.sgd import SGD
 
-try:
-    from surprise import AlgoBase, Prediction, PredictionImpossible
-except ImportError as problem:
-    raise ImportError(
-        'cymf.compat.surprise needs Surprise, which is not installed: pip install "scikit-surprise>=1.1.5"'
-    ) from problem
+if TYPE_CHECKING:  # Surprise has no types
+
+    class AlgoBase:
+        trainset: Any
+
+        def __init__(self, **kwargs: Any) -> None: ...
+        def fit(self, trainset: Any) -> Any: ...
+        def test(self, testset: Any, verbose: bool = ...) -> list[Any]: ...
+        def default_prediction(self) -> float: ...
+        def predict(
+            self, uid: Any, iid: Any, r_ui: Any = ..., clip: bool = ..., verbose: bool = ...
+        ) -> Any: ...
+
+    Prediction: Any
+    PredictionImpossible: type[Exception]
+else:
+    try:
+        from surprise import AlgoBase, Prediction, PredictionImpossible
+    except ImportError as _problem:
+        raise ImportError(
+            'cymf.compat.surprise needs Surprise, which is not installed: pip install "scikit-surprise>=1.1.5"'
+        ) from _problem
 
 __all__ = ["NMF", "SVD", "SVDpp"]
 
@@ -55,9 +70,19 @@ class _Runs(NamedTuple):
         return cls(np.fromiter(trainset.ur, np.int32, len(rows)), indptr, items, values)
 
 
-class _Factorization(AlgoBase, ABC):  # type: ignore[misc]
+class _Factorization(AlgoBase, ABC):
     """What the three have in common."""
 
+    pu: np.ndarray
+    qi: np.ndarray
+    bu: np.ndarray
+    bi: np.ndarray
+    lr_bu: float
+    lr_bi: float
+    reg_bu: float
+    reg_bi: float
+    reg_pu: float
+    reg_qi: float
     biased: bool = True
     exact: bool
     n_factors: int
@@ -74,10 +99,9 @@ class _Factorization(AlgoBase, ABC):  # type: ignore[misc]
             np.isfinite(array).all() for array in (self.pu, self.qi, self.bu, self.bi)
         )
         if self._diverged:
-            warnings.warn(
+            warn_caller(
                 f"{type(self).__name__} diverged: all predictions are the mean; lower the learning rates",
                 ConvergenceWarning,
-                stacklevel=2,
             )
         return self
 
@@ -171,6 +195,9 @@ class SVD(_Factorization):
     bu, bi : ndarray of shape (n_users,) and (n_items,)
         Biases.
     """
+
+    lr_pu: float
+    lr_qi: float
 
     def __init__(
         self,
@@ -288,6 +315,12 @@ class SVDpp(_Factorization):
     ----------
     Koren 2008, "Factorization meets the neighborhood: a multifaceted collaborative filtering model", section 4.
     """
+
+    lr_pu: float
+    lr_qi: float
+    lr_yj: float
+    reg_yj: float
+    yj: np.ndarray
 
     def __init__(
         self,
