@@ -13,6 +13,11 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+if sys.maxsize < 2**63 - 1:
+    raise SystemExit(
+        "cymf needs a 64-bit Python: row pointers and counts of its kernels have 64 bits"
+    )
+
 DEBUG = os.environ.get("CYMF_DEBUG") == "1"
 X86 = sysconfig.get_platform().endswith(("x86_64", "amd64"))  # what is built for, not what builds
 

@@ -52,14 +52,20 @@ def write_archive(
     }
     text = json.dumps(_encoded({**header, "arrays": manifest}), allow_nan=False, indent=1)
     with replacing(path) as stream, zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr(zipfile.ZipInfo(_HEADER, _EPOCH), text.encode())
+        archive.writestr(_new_member(_HEADER), text.encode())
         for name, array in contents.items():
-            member = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
+            member = _new_member(f"{name}.npy")
             fixed = _LOCAL_HEADER.size + len(member.filename.encode()) + 4 + _ZIP64_EXTRA
             padding = -(stream.tell() + fixed) % _ALIGNMENT
             member.extra = struct.pack("<HH", _PADDING_ID, padding) + bytes(padding)
             with archive.open(member, "w", force_zip64=True) as target:
                 np.lib.format.write_array(target, array, version=(1, 0), allow_pickle=False)
+
+
+def _new_member(filename: str) -> zipfile.ZipInfo:
+    member = zipfile.ZipInfo(filename, _EPOCH)
+    member.create_system = 3  # on Windows, too: equal contents are equal bytes
+    return member
 
 
 def _portable(array: np.ndarray) -> np.ndarray:

@@ -86,6 +86,17 @@ def test_the_file_is_complete_when_it_appears(path, monkeypatch):
         writer.join()
 
 
+def test_the_same_bytes_on_every_platform(path, monkeypatch):
+    """zipfile notes in an archive whether Windows made it."""
+    arrays = {"three": np.arange(3), "none": np.zeros((0, 2), np.float32)}
+    _archive.write_archive(path, {"n": 1.5}, arrays)
+    expected = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.platform", "win32")
+        _archive.write_archive(path, {"n": 1.5}, arrays)
+    assert path.read_bytes() == expected
+
+
 def test_missing_folder_and_folder_as_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="folder to save in does not exist"):
         made_up().save(tmp_path / "no" / "model")

@@ -476,7 +476,7 @@ def test_weights_beside_a_table_name_the_column_they_could_be():
 
 @pytest.mark.parametrize("nothing", [None, "u.data"])
 def test_fit_says_what_it_takes(nothing):
-    with pytest.raises(TypeError, match=r"expected Ratings, a sparse matrix"):
+    with pytest.raises(TypeError, match=r"expected Ratings, a SciPy sparse matrix"):
         cymf.ALS().fit(nothing)
 
 

@@ -30,7 +30,9 @@
  * ints_reaching   bit l is set unless (sum * scale[l]) * query_scale + offset[l] < threshold; NaN sets it
  * TILE_QUERIES    as many queries at once as measured best; registers hold their sums
  */
-#if defined(__AVX512F__) && defined(__AVX512BW__)
+#if defined(CYMF_PLAIN_LANES)
+#define CYMF_PLAIN_INTS
+#elif defined(__AVX512F__) && defined(__AVX512BW__)
 #define INTS __m512i
 #define INT_LANES 16
 #define TILE_QUERIES 6
@@ -96,6 +98,10 @@ CYMF_INLINE uint32_t ints_reaching(INTS s, const float *scale, float query_scale
   return vaddvq_u32(vbicq_u32(bit, vcltq_f32(vaddq_f32(score, vld1q_f32(offset)), vdupq_n_f32(threshold))));
 }
 #else
+#define CYMF_PLAIN_INTS
+#endif
+
+#if defined(CYMF_PLAIN_INTS)
 typedef struct { int32_t lane[4]; } INTS;
 #define INT_LANES 4
 #define TILE_QUERIES 1
@@ -214,6 +220,7 @@ CYMF_INLINE int cymf_lowest_bit(uint64_t bits) {
 #undef REAL
 #undef NAME
 
+#undef CYMF_PLAIN_INTS
 #undef INTS
 #undef INT_LANES
 #undef TILE_QUERIES

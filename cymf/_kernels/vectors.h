@@ -5,7 +5,8 @@
  *   v3               AVX2 + FMA      32 bytes
  *   v4               AVX-512         64 bytes
  *   arm64            NEON            16 bytes
- * GCC and Clang have vector types; elsewhere the same operations are plain loops over lanes.
+ * GCC and Clang have vector types; elsewhere the same operations are plain loops over lanes, which CYMF_PLAIN_LANES
+ * asks for on any compiler, so that they can be tested.
  * Every reduction has an explicit order, so no flag that reassociates is needed or wanted.
  */
 #ifndef CYMF_VECTORS_H
@@ -25,17 +26,21 @@
 #endif
 
 #if defined(__GNUC__) || defined(__clang__)
-#define CYMF_VECTOR_EXTENSIONS 1
 #define CYMF_INLINE static inline __attribute__((always_inline))
 #define CYMF_FUNCTION static __attribute__((unused))
 #define CYMF_PREFETCH(address) __builtin_prefetch((const void *)(address))
 #define CYMF_LIKELY(condition) __builtin_expect(!!(condition), 1)
 #else
-#define CYMF_VECTOR_EXTENSIONS 0
 #define CYMF_INLINE static __forceinline
 #define CYMF_FUNCTION static
 #define CYMF_PREFETCH(address) ((void)0)
 #define CYMF_LIKELY(condition) (condition)
+#endif
+
+#if (defined(__GNUC__) || defined(__clang__)) && !defined(CYMF_PLAIN_LANES)
+#define CYMF_VECTOR_EXTENSIONS 1
+#else
+#define CYMF_VECTOR_EXTENSIONS 0
 #endif
 
 #if CYMF_VECTOR_EXTENSIONS && (defined(__clang__) || __GNUC__ >= 12)

@@ -15,7 +15,13 @@ from cymf._errors import DivergenceError
 from cymf._implicit_problem import ImplicitModel, ImplicitProblem
 from cymf._implicit_rows import ImplicitRows
 from cymf._parallel import Workers, single_threaded_blas
-from cymf.compat._implicit_model import FactorModel, ModelFitError, as_csr, generator_of
+from cymf.compat._implicit_model import (
+    FactorModel,
+    ModelFitError,
+    as_csr,
+    generator_of,
+    kept_with,
+)
 from cymf.ratings import Ratings
 
 __all__ = ["AlternatingLeastSquares", "calculate_loss"]
@@ -122,16 +128,20 @@ class AlternatingLeastSquares(FactorModel):
     @property
     def YtY(self) -> np.ndarray:
         """Gram matrix of the item factors, (factors, factors)."""
-        if self._YtY is None:
-            self._YtY = self.item_factors.T @ self.item_factors
-        return np.asarray(self._YtY)
+        return self._items_with_gram()[1]
 
     @property
     def XtX(self) -> np.ndarray:
         """Gram matrix of the user factors, (factors, factors)."""
-        if self._XtX is None:
-            self._XtX = self.user_factors.T @ self.user_factors
-        return np.asarray(self._XtX)
+        return self._users_with_gram()[1]
+
+    def _items_with_gram(self) -> tuple[np.ndarray, np.ndarray]:
+        self._YtY = kept = kept_with(self._YtY, self.item_factors, _gram)
+        return kept
+
+    def _users_with_gram(self) -> tuple[np.ndarray, np.ndarray]:
+        self._XtX = kept = kept_with(self._XtX, self.user_factors, _gram)
+        return kept
 
     def fit(
         self,
@@ -166,10 +176,9 @@ class AlternatingLeastSquares(FactorModel):
                     f"{name} from before have shape {getattr(self, name).shape}; expected "
                     f"{(matrix.shape[size], self.factors)} to go on: make a new model for other data"
                 )
-        self._forget()
         if matrix.nnz == 0:
-            self.user_factors[:] = 0
-            self.item_factors[:] = 0
+            self.user_factors = np.zeros_like(self.user_factors)
+            self.item_factors = np.zeros_like(self.item_factors)
             return
         self._iterate(matrix, show_progress, callback or self.fit_callback)
         self._check_fit_errors()
@@ -236,7 +245,7 @@ class AlternatingLeastSquares(FactorModel):
 
         `user_items` has one row for each user in `userid`.
         """
-        rows = self._solved(userid, user_items, "user_items", self.item_factors, self.YtY)
+        rows = self._solved(userid, user_items, "user_items", *self._items_with_gram())
         return rows[0] if np.ndim(userid) == 0 else rows
 
     def recalculate_item(self, itemid: Any, item_users: Any) -> np.ndarray:
@@ -244,7 +253,7 @@ class AlternatingLeastSquares(FactorModel):
 
         `item_users` has one row for each item in `itemid`.
         """
-        rows = self._solved(itemid, item_users, "item_users", self.user_factors, self.XtX)
+        rows = self._solved(itemid, item_users, "item_users", *self._users_with_gram())
         return rows[0] if np.ndim(itemid) == 0 else rows
 
     def _solved(
@@ -294,14 +303,12 @@ class AlternatingLeastSquares(FactorModel):
         self.user_factors = self._with_rows(
             self.user_factors, userids, self.recalculate_user(np.asarray(userids), user_items)
         )
-        self._user_norms = self._XtX = None
 
     def partial_fit_items(self, itemids: Any, item_users: Any) -> None:
         """Store newly computed factors of items, old and new; `item_users` has one row for each."""
         self.item_factors = self._with_rows(
             self.item_factors, itemids, self.recalculate_item(np.asarray(itemids), item_users)
         )
-        self._item_norms = self._YtY = None
 
     def _with_rows(self, factors: np.ndarray, ids: Any, rows: np.ndarray) -> np.ndarray:
         grown = np.zeros((max(len(factors), int(np.max(ids)) + 1), self.factors), self.dtype)
@@ -340,17 +347,19 @@ class AlternatingLeastSquares(FactorModel):
         liked = as_csr(user_items)
         cells = slice(liked.indptr[userid], liked.indptr[userid + 1])
         indices, values = liked.indices[cells], liked.data[cells]
-        matrix, positive = self._normal_equations(indices, values, self.item_factors, self.YtY)
+        factors, gram = self._items_with_gram()
+        matrix, positive = self._normal_equations(indices, values, factors, gram)
         if user_weights is None:
             user_weights = scipy.linalg.cho_factor(matrix)
-        reach = scipy.linalg.cho_solve(user_weights, self.item_factors[itemid].astype(np.float64))
-        parts = positive * (self.item_factors[indices] @ reach)
+        reach = scipy.linalg.cho_solve(user_weights, factors[itemid].astype(np.float64))
+        parts = positive * (factors[indices] @ reach)
         order = [s for s in np.argsort(-parts, kind="stable") if positive[s] > 0][:N]
         contributions = [(int(indices[s]), float(parts[s])) for s in order]
         return float(parts.sum()), contributions, user_weights
 
-    def _forget(self) -> None:
-        self._user_norms = self._item_norms = self._XtX = self._YtY = None
+
+def _gram(factors: np.ndarray) -> np.ndarray:
+    return np.asarray(factors.T @ factors)
 
 
 def calculate_loss(

@@ -139,7 +139,6 @@ class BayesianPersonalizedRanking(FactorModel):
                     f"{name} from before have shape {getattr(self, name).shape}; expected "
                     f"{(matrix.shape[size], self.factors + 1)} to go on: make a new model for other data"
                 )
-        self._user_norms = self._item_norms = None
         if matrix.nnz and self.iterations:
             self._train(matrix, generator, show_progress, callback)
         self._check_fit_errors()
@@ -185,9 +184,11 @@ class BayesianPersonalizedRanking(FactorModel):
             model.fit(ratings, init=self._as_start(ratings), callback=report)
         except DivergenceError as reason:
             raise ModelFitError(str(reason)) from reason
-        self.user_factors[:, : self.factors] = model.user_factors_
-        self.item_factors[:, : self.factors] = model.item_factors_
-        self.item_factors[:, self.factors] = model.item_bias_
+        users, items = self.user_factors.copy(), self.item_factors.copy()
+        users[:, : self.factors] = model.user_factors_
+        items[:, : self.factors] = model.item_factors_
+        items[:, self.factors] = model.item_bias_
+        self.user_factors, self.item_factors = users, items
 
     def _as_start(self, ratings: Ratings) -> BPR:
         """Return these factors as a fitted model of cymf's, to start from."""

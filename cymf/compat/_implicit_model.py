@@ -6,6 +6,7 @@ The names, defaults and meanings are those of implicit 0.7, so that code written
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import IO, Any, Self
 
 import numpy as np
@@ -16,7 +17,14 @@ from cymf._errors import CymfWarning, warn_caller
 from cymf._parallel import available_threads
 from cymf._top_n import Exclusions, top_n_of_products
 
-__all__ = ["FactorModel", "ModelFitError", "ParameterWarning", "as_csr", "generator_of"]
+__all__ = [
+    "FactorModel",
+    "ModelFitError",
+    "ParameterWarning",
+    "as_csr",
+    "generator_of",
+    "kept_with",
+]
 
 _LOWEST = np.finfo(np.float32).min  # the score of a candidate that the user has already liked
 
@@ -86,16 +94,20 @@ class FactorModel:
     @property
     def user_norms(self) -> np.ndarray:
         """Lengths of the users' factors, a tiny number in place of 0; shape (n_users,)."""
-        if self._user_norms is None:
-            self._user_norms = _norms(self.user_factors)
-        return np.asarray(self._user_norms)
+        return self._users_with_norms()[1]
 
     @property
     def item_norms(self) -> np.ndarray:
         """Lengths of the items' factors, a tiny number in place of 0; shape (n_items,)."""
-        if self._item_norms is None:
-            self._item_norms = _norms(self.item_factors)
-        return np.asarray(self._item_norms)
+        return self._items_with_norms()[1]
+
+    def _users_with_norms(self) -> tuple[np.ndarray, np.ndarray]:
+        self._user_norms = kept = kept_with(self._user_norms, self.user_factors, _norms)
+        return kept
+
+    def _items_with_norms(self) -> tuple[np.ndarray, np.ndarray]:
+        self._item_norms = kept = kept_with(self._item_norms, self.item_factors, _norms)
+        return kept
 
     def recommend(
         self,
@@ -157,8 +169,10 @@ class FactorModel:
         if recalculate_user:
             queries = np.atleast_2d(self.recalculate_user(users, user_items))
         else:
-            queries = self.user_factors[_rows("userid", users, len(self.user_factors))]
-        n_items = len(self.item_factors)
+            user_factors = self.user_factors
+            queries = user_factors[_rows("userid", users, len(user_factors))]
+        item_factors = self.item_factors
+        n_items = len(item_factors)
         allowed = _candidates("items", items, "filter_items", filter_items, n_items)
         excluded = (
             _exclusions(user_items, len(users), n_items) if filter_already_liked_items else None
@@ -167,7 +181,7 @@ class FactorModel:
         ids, scores = top_n_of_products(
             queries,
             np.arange(len(users)),
-            self.item_factors,
+            item_factors,
             max(n, 1),
             excluded=excluded,
             allowed=allowed,
@@ -185,17 +199,10 @@ class FactorModel:
         `filter_users` are left out; `users`, if given, are the only ones to be ranked. The user itself comes first.
         """
         self._check_fitted()
-        rows = _rows("userid", userid, len(self.user_factors))
-        allowed = _candidates("users", users, "filter_users", filter_users, len(self.user_factors))
-        return _most_similar(
-            self.user_factors[rows],
-            self.user_factors,
-            self.user_norms,
-            N,
-            allowed,
-            userid,
-            self._n_threads,
-        )
+        factors, norms = self._users_with_norms()
+        queries = factors[_rows("userid", userid, len(factors))]
+        allowed = _candidates("users", users, "filter_users", filter_users, len(factors))
+        return _most_similar(queries, factors, norms, N, allowed, userid, self._n_threads)
 
     def similar_items(
         self,
@@ -212,16 +219,15 @@ class FactorModel:
         out; `items`, if given, are the only ones to be ranked. The item itself comes first.
         """
         self._check_fitted()
+        factors, norms = self._items_with_norms()
         if recalculate_item:
             queries = np.atleast_2d(
                 self.recalculate_item(np.atleast_1d(np.asarray(itemid)), item_users)
             )
         else:
-            queries = self.item_factors[_rows("itemid", itemid, len(self.item_factors))]
-        allowed = _candidates("items", items, "filter_items", filter_items, len(self.item_factors))
-        return _most_similar(
-            queries, self.item_factors, self.item_norms, N, allowed, itemid, self._n_threads
-        )
+            queries = factors[_rows("itemid", itemid, len(factors))]
+        allowed = _candidates("items", items, "filter_items", filter_items, len(factors))
+        return _most_similar(queries, factors, norms, N, allowed, itemid, self._n_threads)
 
     def recalculate_user(self, userid: Any, user_items: Any) -> np.ndarray:
         """Compute factors of users from what they liked; not every model can."""
@@ -318,6 +324,16 @@ class FactorModel:
             raise ModelFitError(
                 "factors are not finite after training; raise the regularization or lower the learning rate"
             )
+
+
+def kept_with(
+    kept: Any, factors: np.ndarray, make: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return factors with what is made of them: `kept`, where that is of the very same factors.
+
+    Whoever replaces factors, in this thread or another, leaves nothing behind that is of the old ones.
+    """
+    return kept if kept is not None and kept[0] is factors else (factors, make(factors))
 
 
 def _norms(factors: np.ndarray) -> np.ndarray:
