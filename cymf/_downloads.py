@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from cymf._extras import missing
+
 __all__ = ["Archive", "data_folders", "fetch", "folders_of", "not_found"]
 
 _LOGGER = logging.getLogger("cymf")
@@ -66,10 +68,8 @@ def fetch(archive: Archive, folder: Path) -> None:
     try:
         import pooch
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "downloading needs the package pooch: install it with `pip install pooch`, or unpack "
-            f"{archive.url} into {folder} by hand",
-            name="pooch",
+        raise missing(
+            "pooch", "downloading", f", or unpack {archive.url} into {folder} by hand"
         ) from None
     pooch.retrieve(
         archive.url,

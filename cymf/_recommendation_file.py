@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cymf._extras import missing
+
 __all__ = ["SUFFIXES", "RecommendationFile", "as_frame", "recommendation_rows"]
 
 SUFFIXES = (".csv", ".parquet")
@@ -48,10 +50,7 @@ def as_frame(columns: tuple[NDArray[Any], ...], backend: str) -> Any:
             )
         return as_arrow(columns)
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            f"backend={backend!r} needs {backend}: pip install {backend}, or choose another backend",
-            name=backend,
-        ) from None
+        raise missing(backend, f"backend={backend!r}", ", or choose another backend") from None
 
 
 def as_arrow(columns: tuple[NDArray[Any], ...]) -> Any:
@@ -76,11 +75,7 @@ class RecommendationFile:
             try:
                 import pyarrow.parquet  # noqa: F401
             except ModuleNotFoundError:
-                raise ModuleNotFoundError(
-                    "writing Parquet needs pyarrow: pip install 'cymf[parquet]', or name a .csv "
-                    "file",
-                    name="pyarrow",
-                ) from None
+                raise missing("pyarrow", "writing Parquet", ", or name a .csv file") from None
 
     def __enter__(self) -> RecommendationFile:
         if self._path.suffix == ".csv":

@@ -113,7 +113,7 @@ def test_without_matplotlib_it_says_how_to_get_it(tmp_path, monkeypatch, capsys)
         monkeypatch.setitem(sys.modules, name, None)
     assert cli.main(["demo", "--generated", "--output", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
-    assert "pip install 'cymf[plot]'" in err
+    assert 'pip install "cymf[plot]"' in err
     assert "cymf recommend" in out
     assert [path.name for path in tmp_path.iterdir()] == ["als.cymf"]
 

@@ -8,7 +8,6 @@ import warnings
 
 import numpy as np
 import pandas as pd
-import polars as pl
 import pytest
 import reference_nonnegative as twin
 import scipy.sparse as sp
@@ -21,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from table_libraries import of
 
 import cymf
 
@@ -339,7 +339,7 @@ def test_threads_change_no_bit(monkeypatch, solver, kind):
     assert len(results) == 1
 
 
-@pytest.mark.parametrize("library", [pd.DataFrame, pl.DataFrame])
+@pytest.mark.parametrize("library", [pd.DataFrame, of("polars", lambda pl: pl.DataFrame)])
 def test_tables_with_named_columns(library):
     matrix = low_rank(20, 4)
     names = ["tea", "rum", "gin", "ale"]

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import cymf
-from cymf._kernels import available_levels, load_level
+from cymf._kernels import _cpu, available_levels, load_level
 
 PACKAGE = Path(cymf.__file__).parent
+EXTENSION = Path(_cpu.__file__).suffix  # .so, or .pyd on Windows
 FAMILIES = [
     path.stem.removesuffix("baseline").strip("_")
     for path in sorted(PACKAGE.glob("_kernels/*baseline.pyi"))
@@ -52,6 +53,6 @@ def test_every_level_has_what_the_baseline_has(level, family):
 
 
 def test_every_compiled_module_has_a_stub():
-    modules = {path.name.partition(".")[0] for path in PACKAGE.rglob("*.so")}
+    modules = {path.name.partition(".")[0] for path in PACKAGE.rglob(f"*{EXTENSION}")}
     levels = {name for name in modules if name.endswith(("_v3", "_v4"))}
     assert modules - levels - {"_memory_views"} == {name.rpartition(".")[2] for name in STUBS}
