@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # there are as many workers as processo
 import cymf
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what is in the background so
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 with contextlib.suppress(ModuleNotFoundError):  # some of the tests do without
     from hypothesis import HealthCheck, settings

@@ -18,7 +18,8 @@ from cymf._extras import EXTRAS, missing
 from cymf.evaluation import GridSearch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-TOOLS = {"Cython", "hypothesis", "pytest", "pytest-xdist", "setuptools"}  # never imported by cymf
+TOOLS = {"Cython", "hypothesis", "pytest-xdist", "setuptools"}  # newer ones do as well
+OF_THEIR_TIME = {"pyparsing"}  # what the oldest releases use of it is deprecated by now
 
 
 def project():
@@ -59,7 +60,7 @@ def test_the_oldest_releases_are_tested():
     for name in {name for name, _ in bounds}:
         oldest = min((floor for other, floor in bounds if other == name), key=_numbers)
         assert agree(oldest, listed[name]), f"{name}>={oldest} but tested with {listed[name]}"
-    assert set(listed) == {name for name, _ in bounds}
+    assert set(listed) - OF_THEIR_TIME == {name for name, _ in bounds}
 
 
 def test_the_oldest_tools_build_it():
@@ -103,7 +104,7 @@ ratings = cymf.Ratings.from_matrix(np.add.outer(np.arange(6.0), np.arange(1.0, 6
 with tempfile.TemporaryDirectory() as folder:
     ratings.to_file(Path(folder) / "ratings.csv")
     ratings = cymf.Ratings.from_file(Path(folder) / "ratings.csv")
-    for estimator in (cymf.ALS, cymf.SGD, cymf.ImplicitALS, cymf.BPR, cymf.SVDpp, cymf.BayesianMF):
+    for estimator in (cymf.ALS, cymf.SGD, cymf.ImplicitALS, cymf.BPR, cymf.SVDpp):
         model = estimator(2, max_iter=2).fit(ratings)
         assert np.isfinite(model.recommend([0, 1], n=2, exclude_seen=False)[1]).all()
         model.save(Path(folder) / "model")
