@@ -11,16 +11,19 @@ import pandas as pd
 import pytest
 import reference_nonnegative as twin
 import scipy.sparse as sp
-import sklearn.decomposition
-import sklearn.exceptions
 from fitted_models import ThreadsEvenForLittle, star_ratings
 from scipy.optimize import nnls
+from table_libraries import of
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+import sklearn.decomposition
+import sklearn.exceptions
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from table_libraries import of
 
 import cymf
 
