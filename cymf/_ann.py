@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cymf._extras import missing
 from cymf._ranking_queries import best_items
 
 if TYPE_CHECKING:
@@ -83,9 +84,7 @@ def export(
     try:
         from usearch.index import Index
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "an approximate index needs usearch: pip install 'cymf[ann]'", name="usearch"
-        ) from None
+        raise missing("usearch", "an approximate index") from None
     path = Path(path)
     known = np.flatnonzero(state.item_known)
     connectivity, expansion_add, expansion_search = parameters

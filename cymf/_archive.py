@@ -90,7 +90,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             size = os.fstat(stream.fileno()).st_size
         with contextlib.suppress(FileNotFoundError):
             os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
-        os.replace(temporary, target)
+        _take_place_of(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -103,6 +103,20 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             finally:
                 os.close(descriptor)
     _LOGGER.info("wrote %s: %d bytes", target, size)
+
+
+def _take_place_of(temporary: str, target: str) -> None:
+    try:
+        os.replace(temporary, target)
+    except PermissionError as error:
+        if os.name != "nt":
+            raise
+        raise PermissionError(
+            errno.EACCES,
+            "Windows does not replace a file that is in use, such as that of a model loaded with mmap=True; close what "
+            "uses it, or save under another name",
+            target,
+        ) from error
 
 
 def _encoded(value: Any) -> Any:

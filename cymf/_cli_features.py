@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cymf._cli_console import Console
+from cymf._extras import missing
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -137,11 +138,8 @@ def _read_parquet(path: Path) -> Mapping[str, Any]:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
-    except ImportError:
-        raise ImportError(
-            f"reading {path.name} needs pyarrow, which is not installed: "
-            f'pip install "cymf[parquet]"'
-        ) from None
+    except ModuleNotFoundError:
+        raise missing("pyarrow", f"reading {path.name}") from None
     try:
         table = pq.read_table(path)
     except pa.ArrowException as damage:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cymf._columns import as_series, library_of
+from cymf._extras import missing
 
 __all__ = [
     "LIBRARIES",
@@ -162,13 +163,10 @@ def make_table(columns: Mapping[Any, tuple[NDArray[Any], ColumnType | None]], li
                 for name, (values, kind) in columns.items()
             }
         )
-    except ModuleNotFoundError as missing:
-        if missing.name != library:
+    except ModuleNotFoundError as error:
+        if error.name != library:
             raise
-        raise ModuleNotFoundError(
-            f"backend={library!r} needs {library}: pip install {library}, or choose another backend",
-            name=library,
-        ) from None
+        raise missing(library, f"backend={library!r}", ", or choose another backend") from None
 
 
 # ------------------------------------------------------------------ pandas

@@ -15,6 +15,7 @@ import cymf
 from cymf._cli_console import Console, table
 from cymf._cli_parameters import estimator_class
 from cymf._demo_catalogue import make_catalogue
+from cymf._extras import missing
 from cymf._movielens import load_movielens
 from cymf.evaluation import kfold, mae, random_split, rmse
 from cymf.ratings import Ratings
@@ -318,7 +319,7 @@ def _draw(outcomes: list[_Outcome], films: _Films, path: Path, console: Console)
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
-        console.remark("no picture of the learning curves: pip install 'cymf[plot]' draws it")
+        console.remark(str(missing("matplotlib", "a picture of the learning curves")))
         return None
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     FigureCanvasAgg(figure)

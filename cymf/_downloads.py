@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cymf._errors import DataTermsWarning, warn_caller
+from cymf._extras import missing
 
 __all__ = ["Archive", "data_folders", "fetch", "folders_of", "not_found"]
 
@@ -70,10 +71,8 @@ def fetch(archive: Archive, folder: Path) -> None:
     try:
         import pooch
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "downloading needs the package pooch: install it with `pip install pooch`, or unpack "
-            f"{archive.url} into {folder} by hand",
-            name="pooch",
+        raise missing(
+            "pooch", "downloading", f", or unpack {archive.url} into {folder} by hand"
         ) from None
     warn_caller(f"{archive.name}: {archive.terms}", DataTermsWarning)
     LOGGER.info("downloading %s from %s to %s", archive.name, archive.url, folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cymf._column_choice import AUTO, ColumnChoice, Columns, locate_columns
+from cymf._extras import missing
 
 __all__ = ["JSON_SUFFIXES", "read_json_lines"]
 
@@ -26,11 +27,8 @@ def read_json_lines(path: Path, choice: ColumnChoice) -> Columns:
     try:
         import pyarrow as pa
         from pyarrow import json as reader
-    except ImportError:
-        raise ImportError(
-            f"reading {path.name} needs pyarrow, which is not installed: "
-            f'pip install "cymf[parquet]"'
-        ) from None
+    except ModuleNotFoundError:
+        raise missing("pyarrow", f"reading {path.name}") from None
     compression = "gzip" if path.suffix == ".gz" else None
     try:
         with pa.input_stream(str(path), compression=compression) as stream:

@@ -21,6 +21,7 @@ from cymf._cross_validation import (
     in_parallel,
 )
 from cymf._errors import NotFittedError
+from cymf._extras import missing
 from cymf._parameters import Parameterized
 from cymf._search_trials import Trial, badness, stops_early, summary
 from cymf._splits import RandomState
@@ -185,7 +186,10 @@ class _Search(Parameterized, ABC):
 
     def results_frame(self) -> pd.DataFrame:
         """Return `results_` as a pandas frame, best first, with a column for each parameter."""
-        import pandas as pd
+        try:
+            import pandas as pd
+        except ModuleNotFoundError:
+            raise missing("pandas", "results_frame()", "; results_ needs nothing") from None
 
         rows = [
             {f"param_{name}": value for name, value in result["params"].items()}

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cymf._archive import replacing
+from cymf._extras import missing
 
 if TYPE_CHECKING:
     from cymf._stored_ratings import StoredRatings
@@ -33,10 +34,8 @@ def write_ratings(ratings: StoredRatings, path: str | os.PathLike[str]) -> None:
     if suffix == ".parquet":
         try:
             import pyarrow.parquet  # noqa: F401
-        except ImportError:
-            raise ImportError(
-                'writing Parquet needs pyarrow, which is not installed: pip install "cymf[parquet]"'
-            ) from None
+        except ModuleNotFoundError:
+            raise missing("pyarrow", "writing Parquet", ", or name a .csv file") from None
     with replacing(path) as stream:
         if suffix == ".npz":
             (columns,) = _pieces(ratings, max(1, ratings.nnz))

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from cymf._column_choice import AUTO, ColumnChoice, Columns, locate_columns
+from cymf._extras import missing
 from cymf._json_lines import JSON_SUFFIXES, read_json_lines
 from cymf._netflix import netflix_files, read_netflix
 from cymf._text_reader import read_text
@@ -96,11 +97,8 @@ def _read_parquet(path: Path, choice: ColumnChoice) -> Columns:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
-    except ImportError:
-        raise ImportError(
-            f"reading {path.name} needs pyarrow, which is not installed: "
-            f'pip install "cymf[parquet]"'
-        ) from None
+    except ModuleNotFoundError:
+        raise missing("pyarrow", f"reading {path.name}") from None
     try:
         schema = pq.read_schema(path)
         places = locate_columns(choice, schema.names, len(schema.names), path)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cymf._column_types import ColumnType, column_names, library_among, make_table
+from cymf._extras import missing
 
 __all__ = ["SUFFIXES", "AnswerTypes", "RecommendationFile", "as_table", "recommendation_rows"]
 
@@ -81,11 +82,7 @@ class RecommendationFile:
             try:
                 import pyarrow.parquet  # noqa: F401
             except ModuleNotFoundError:
-                raise ModuleNotFoundError(
-                    "writing Parquet needs pyarrow: pip install 'cymf[parquet]', or name a .csv "
-                    "file",
-                    name="pyarrow",
-                ) from None
+                raise missing("pyarrow", "writing Parquet", ", or name a .csv file") from None
 
     def __enter__(self) -> RecommendationFile:
         if self._path.suffix == ".csv":

@@ -6,6 +6,7 @@ Exit codes: 0 fine; 1 the work failed; 2 the command line was wrong; 130 interru
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import traceback
@@ -61,19 +62,26 @@ def main(argv: Sequence[str] | None = None) -> int:
             code: int = arguments.run(arguments, console)
             sys.stdout.flush()
             return code
-        except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
         except KeyboardInterrupt:
             print("cymf: interrupted", file=sys.stderr)
             return _INTERRUPTED
         except Exception as error:
+            if _reader_has_gone(error):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return 0
             if arguments.debug:
                 traceback.print_exc()
             message = _message(error, arguments.debug)
             print(f"cymf {arguments.command}: error: {message}", file=sys.stderr)
             console.document({"error": {"type": type(error).__name__, "message": message}})
             return 1
+
+
+def _reader_has_gone(error: Exception) -> bool:
+    """Whether the reader of our output, such as `head`, has had enough; Windows calls that an invalid argument."""
+    if os.name == "nt" and isinstance(error, OSError) and error.filename is None:
+        return error.errno in (errno.EPIPE, errno.EINVAL)
+    return isinstance(error, BrokenPipeError)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

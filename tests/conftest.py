@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # there are as many workers as processo
 import cymf
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what is in the background so
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+with contextlib.suppress(ModuleNotFoundError):  # some of the tests do without
+    from hypothesis import HealthCheck, settings
+
+    # A machine may be slow, an emulated one very slow: an example that takes long is no failure.
+    settings.register_profile("cymf", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("cymf")
 
 os.environ["PYTHONSAFEPATH"] = (
     "1"  # nor may the source folder shadow it in the processes that tests start

@@ -13,6 +13,9 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from made_up_models import BiasModel, all_predictions, made_up
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
 from sklearn.base import clone
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 from sklearn.model_selection import GridSearchCV, cross_val_score

@@ -330,5 +330,5 @@ def test_download_unpacks_and_checks(tmp_path, monkeypatch, caplog):
 
 def test_download_without_pooch(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pooch", None)
-    with pytest.raises(ModuleNotFoundError, match="pip install pooch"):
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "cymf\[download\]"'):
         load_movielens("100k", data_home=tmp_path, download=True)

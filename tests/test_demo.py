@@ -100,6 +100,7 @@ def test_components_stand_for_kinds_of_films(shown):
 
 
 def test_files_and_words(generated, shown):
+    pytest.importorskip("matplotlib", reason="without matplotlib there is no picture")
     found, words = shown
     assert "generated catalogue" in words
     assert "the truth itself" in words
@@ -113,7 +114,7 @@ def test_without_matplotlib_it_says_how_to_get_it(tmp_path, monkeypatch, capsys)
         monkeypatch.setitem(sys.modules, name, None)
     assert cli.main(["demo", "--generated", "--output", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
-    assert "pip install 'cymf[plot]'" in err
+    assert 'pip install "cymf[plot]"' in err
     assert "cymf recommend" in out
     assert [path.name for path in tmp_path.iterdir()] == ["als.cymf"]
 

@@ -38,6 +38,8 @@ def logging_as_it_was():
 @pytest.mark.usefixtures("logging_as_it_was")
 def test_examples_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    if any("sklearn" in block for block in blocks_of(page)):
+        pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     names: dict[str, object] = {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="joblib")

@@ -7,9 +7,12 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-import sklearn.base
 from planted_machines import machine, planted, ratings_of
 from scipy import sparse
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+import sklearn.base
 
 import cymf
 

@@ -243,6 +243,16 @@ def test_a_mapped_model_survives_saving_over_it(path):
     np.testing.assert_array_equal(loaded.user_factors_, expected)
 
 
+@pytest.mark.skipif(os.name != "nt", reason="elsewhere a file that is open is replaced")
+def test_windows_does_not_replace_a_mapped_model(tmp_path, path):
+    made_up().save(path)
+    loaded = load(path, mmap=True)
+    with pytest.raises(PermissionError, match="save under another name"):
+        made_up(n_factors=30).save(path)
+    assert os.listdir(tmp_path) == [path.name]
+    assert load(path).user_factors_.shape == loaded.user_factors_.shape
+
+
 def test_the_path_may_be_a_string_with_any_name(tmp_path):
     name = str(tmp_path / "modèle")
     made_up().save(name)

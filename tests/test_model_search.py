@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from fitted_models import star_ratings
 from scipy.stats import loguniform
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,

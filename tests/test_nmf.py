@@ -8,14 +8,17 @@ import warnings
 
 import numpy as np
 import pandas as pd
-import polars as pl
 import pytest
 import reference_nonnegative as twin
 import scipy.sparse as sp
-import sklearn.decomposition
-import sklearn.exceptions
 from fitted_models import ThreadsEvenForLittle, star_ratings
 from scipy.optimize import nnls
+from table_libraries import of
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+import sklearn.decomposition
+import sklearn.exceptions
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -339,7 +342,7 @@ def test_threads_change_no_bit(monkeypatch, solver, kind):
     assert len(results) == 1
 
 
-@pytest.mark.parametrize("library", [pd.DataFrame, pl.DataFrame])
+@pytest.mark.parametrize("library", [pd.DataFrame, of("polars", lambda pl: pl.DataFrame)])
 def test_tables_with_named_columns(library):
     matrix = low_rank(20, 4)
     names = ["tea", "rum", "gin", "ale"]

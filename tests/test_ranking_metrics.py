@@ -10,6 +10,9 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_metrics import area_under_curve, list_metric, ranked
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
 from sklearn.metrics import average_precision_score, ndcg_score, roc_auc_score
 
 from cymf import _areas_under_curve, _ranking_metrics

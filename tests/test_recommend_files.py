@@ -166,4 +166,4 @@ def test_ann_index_without_usearch():
     done = subprocess.run(
         [sys.executable, "-c", code, *sys.path], capture_output=True, text=True, check=False
     )
-    assert "pip install 'cymf[ann]'" in done.stdout, done.stderr
+    assert 'pip install "cymf[ann]"' in done.stdout, done.stderr

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
 import sklearn
 from sklearn.base import clone, is_regressor
 from sklearn.exceptions import NotFittedError
