@@ -59,7 +59,7 @@ def updated(
         item_counts=growth.item_counts,
         rating_range=growth.all.rating_range,
         ratings=growth.all if settings.store_ratings else None,
-    )
+    ).finite()
 
 
 class _Part(NamedTuple):

@@ -358,6 +358,7 @@ class SGD(ExplicitModel):
             )
 
         loop.run(step, measure, problem.iterate(epochs.working))
+        epochs.check()
 
 
 def _take_over(state: FittedState, factors: Factors) -> None:
