@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cymf._parallel import available_threads
+from cymf._parallel import available_threads, useful_threads
 
 __all__ = [
     "check_choice",
@@ -17,6 +17,7 @@ __all__ = [
     "check_flag",
     "check_integer",
     "check_number",
+    "check_spread",
     "check_threads",
     "random_generator",
 ]
@@ -48,6 +49,16 @@ def check_number(
     return number
 
 
+def check_spread(name: str, value: Any, dtype: np.dtype[Any]) -> float:
+    """Return the standard deviation of random factors, whose squares must fit in their dtype."""
+    number = check_number(name, value, positive=True)
+    if number > math.sqrt(float(np.finfo(dtype).max)):
+        raise ValueError(
+            f"{name}={value!r} is too large: squares of such factors do not fit in {dtype}; expected less, such as 0.1"
+        )
+    return number
+
+
 def check_flag(name: str, value: Any) -> bool:
     """Return `value` as a bool."""
     if not isinstance(value, (bool, np.bool_)):
@@ -76,10 +87,10 @@ def check_dtype(value: Any) -> np.dtype[Any]:
 
 
 def check_threads(value: Any) -> int:
-    """Return the number of threads; None means all processors this process may use."""
+    """Return the number of threads, no more than can be of use; None means all processors this process may use."""
     if value is None:
         return available_threads()
-    return check_integer("n_threads", value, 1)
+    return useful_threads(check_integer("n_threads", value, 1))
 
 
 def random_generator(value: Any) -> np.random.Generator:
