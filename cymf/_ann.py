@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cymf._archive import replaceable
 from cymf._ranking_queries import best_items
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def export(
         raise ModuleNotFoundError(
             "an approximate index needs usearch: pip install 'cymf[ann]'", name="usearch"
         ) from None
+    replaceable(path)
     path = Path(path)
     known = np.flatnonzero(state.item_known)
     connectivity, expansion_add, expansion_search = parameters

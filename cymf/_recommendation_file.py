@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import os
+import io
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cymf._archive import replacing
 
 __all__ = ["SUFFIXES", "RecommendationFile", "as_frame", "recommendation_rows"]
 
@@ -63,15 +66,15 @@ def as_arrow(columns: tuple[NDArray[Any], ...]) -> Any:
 
 
 class RecommendationFile:
-    """A CSV or Parquet file that appears under its name when it is complete.
+    """A CSV or Parquet file that appears under its name when it is complete, or not at all.
 
     A context manager. Parquet needs pyarrow.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._unfinished = path.with_name(path.name + ".part")
         self._parquet: Any = None
+        self._opened = contextlib.ExitStack()
         if path.suffix == ".parquet":
             try:
                 import pyarrow.parquet  # noqa: F401
@@ -83,9 +86,11 @@ class RecommendationFile:
                 ) from None
 
     def __enter__(self) -> RecommendationFile:
+        self._stream = self._opened.enter_context(replacing(self._path))
         if self._path.suffix == ".csv":
-            self._text = open(self._unfinished, "w", newline="", encoding="utf-8")
-            self._csv = csv.writer(self._text)
+            text = io.TextIOWrapper(self._stream, encoding="utf-8", newline="")
+            self._opened.callback(text.detach)
+            self._csv = csv.writer(text)
             self._csv.writerow(_COLUMNS)
         return self
 
@@ -99,7 +104,8 @@ class RecommendationFile:
 
         block = as_arrow(columns)
         if self._parquet is None:
-            self._parquet = pyarrow.parquet.ParquetWriter(self._unfinished, block.schema)
+            self._parquet = pyarrow.parquet.ParquetWriter(self._stream, block.schema)
+            self._opened.callback(self._parquet.close)
         self._parquet.write_table(block)
 
     def __exit__(
@@ -108,11 +114,4 @@ class RecommendationFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._path.suffix == ".csv":
-            self._text.close()
-        elif self._parquet is not None:
-            self._parquet.close()
-        if kind is None:
-            os.replace(self._unfinished, self._path)
-        else:
-            self._unfinished.unlink(missing_ok=True)
+        self._opened.__exit__(kind, error, trace)
