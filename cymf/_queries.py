@@ -237,8 +237,8 @@ def _items_of_users(
             raise ValueError(
                 f"{name} has shape {pairs.shape}; expected {shape}, the users and items of the model"
             )
-        csr = sp.csr_array(pairs)
-        return rows, *_rising(csr.indptr, csr.indices, state.n_items)
+        entries = _stored(pairs, name)
+        return rows, *_rising(*entries, state.n_items)
     view = pairs.csr(pairs.values.dtype)
     same_ids = pairs.user_ids is state.user_ids and pairs.item_ids is state.item_ids
     if same_ids and pairs.shape == shape:
@@ -250,6 +250,16 @@ def _items_of_users(
     known = items >= 0
     known_before = np.concatenate([[0], np.cumsum(known)])
     return own_rows, *_rising(known_before[view.indptr], items[known], state.n_items)
+
+
+def _stored(matrix: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return row borders and columns of what a sparse matrix stores; SciPy does not check those that it is given."""
+    csr = sp.csr_array(matrix)
+    try:
+        csr.check_format(full_check=True)
+    except ValueError as error:
+        raise ValueError(f"{name} is no proper sparse matrix: {error}") from None
+    return csr.indptr, csr.indices
 
 
 def _rising(
@@ -332,8 +342,7 @@ def vector_exclusions(
                 f"exclude has shape {exclude.shape}; expected {(n_queries, state.n_items)}, a row for each query and "
                 "the items of the model"
             )
-        csr = sp.csr_array(exclude)
-        return Exclusions(rows, *_rising(csr.indptr, csr.indices, state.n_items))
+        return Exclusions(rows, *_rising(*_stored(exclude, "exclude"), state.n_items))
     lists = [exclude] if scalar else list(exclude)
     if len(lists) != n_queries:
         raise ValueError(

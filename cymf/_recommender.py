@@ -10,6 +10,7 @@ import numpy as np
 
 from cymf._exploration import Explore, explored_items
 from cymf._fitted import Fitted
+from cymf._id_columns import as_id_array
 from cymf._queries import (
     Axis,
     By,
@@ -363,9 +364,11 @@ class Recommender(Fitted):
             return ids_of(
                 np.flatnonzero(state.user_known), Axis.users(state), options.get("by", "id")
             )
+        if np.ndim(users) != 1:
+            raise ValueError(f"users has {np.ndim(users)} dimensions; expected one")
+        if isinstance(users, (list, tuple)):
+            return as_id_array(users, "users")  # NumPy would make [1, "x"] two strings
         given = np.asarray(users)
-        if given.ndim != 1:
-            raise ValueError(f"users has {given.ndim} dimensions; expected one")
         return given.astype(object) if given.dtype.kind == "U" else given
 
     def export_ann_index(
