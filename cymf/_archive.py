@@ -70,7 +70,7 @@ def replaceable(path: str | os.PathLike[str]) -> str:
     Raises
     ------
     OSError
-        If its folder does not exist, or if it is a folder, or a device or pipe, which would be gone when it is replaced.
+        If its folder does not exist, or if it is a folder, or a device or pipe, which a file would take the place of.
     """
     target = os.path.realpath(os.fsdecode(path))  # a link goes on pointing to the file
     folder = os.path.dirname(target)

@@ -266,7 +266,9 @@ def _parse_ids(texts: list[str], known: IdMap | None) -> NDArray[Any]:
     if known is not None and known.ids.dtype == object:
         return np.array(texts, dtype=object)
     try:
-        if not all(re.fullmatch(r"[+-]?\d+", text, re.ASCII) for text in texts):  # int() takes 1_000
+        if not all(
+            re.fullmatch(r"[+-]?\d+", text, re.ASCII) for text in texts
+        ):  # int() takes 1_000
             raise ValueError
         return np.array([int(text) for text in texts], dtype=np.int64)
     except (ValueError, OverflowError):

@@ -92,7 +92,10 @@ class FoldIn:
         known = _made.setdefault(state, {})
         try:
             return known[parameters]
-        except (KeyError, TypeError):  # what is not hashable is no parameter, as the checks will say
+        except (
+            KeyError,
+            TypeError,
+        ):  # what is not hashable is no parameter, as the checks will say
             known[parameters] = found = cls(state, fitted_model(estimator, state), which)
         return found
 

@@ -46,7 +46,7 @@ def available_threads() -> int:
 
 
 def useful_threads(wanted: int) -> int:
-    """Return a number of threads, or the most that find work: each has memory of its own, and costs something to make."""
+    """Return a number of threads, or the most that find work: each has memory of its own."""
     return min(wanted, max(_CHUNKS, available_threads()))
 
 

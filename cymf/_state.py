@@ -196,7 +196,9 @@ class FittedState:
             array = self.extra.get(name)
             if array is not None and (
                 array.ndim != len(shape)
-                or any(size not in (None, own) for size, own in zip(shape, array.shape, strict=True))
+                or any(
+                    size not in (None, own) for size, own in zip(shape, array.shape, strict=True)
+                )
             ):
                 raise ValueError(f"{name} has shape {array.shape}; expected {shape}")
         if self.ratings is not None and self.ratings.shape != (self.n_users, self.n_items):
