@@ -129,9 +129,10 @@ class Problem:
             float(np.sum(weights, dtype=np.float64)) if weights is not None else float(ratings.nnz)
         )
         if self.total_weight == 0:
+            largest = 0.0 if ratings.weights is None else float(ratings.weights.max())
             raise ValueError(
-                f"weights up to {float(np.max(ratings.weights)):.6g} are 0 in {dtype}, so that no rating counts; "
-                "expected some above: scale them up, or use dtype='float64'"
+                f"weights up to {largest:.6g} are 0 in {dtype}, so that no rating counts; expected some above: scale "
+                "them up, or use dtype='float64'"
             )
         self.rating_mean = _mean(self.users.values, weights)
         self.mean = self.rating_mean if use_bias else 0.0
