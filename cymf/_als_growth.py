@@ -57,4 +57,4 @@ def updated(
         item_counts=growth.item_counts,
         rating_range=growth.all.rating_range,
         ratings=growth.all if settings.store_ratings else None,
-    )
+    ).finite()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cymf._archive import replaceable
 from cymf._extras import missing
 from cymf._ranking_queries import best_items
 
@@ -85,6 +86,7 @@ def export(
         from usearch.index import Index
     except ModuleNotFoundError:
         raise missing("usearch", "an approximate index") from None
+    replaceable(path)
     path = Path(path)
     known = np.flatnonzero(state.item_known)
     connectivity, expansion_add, expansion_search = parameters

@@ -26,7 +26,7 @@ import numpy as np
 
 from cymf._errors import ModelFileError
 
-__all__ = ["Archive", "open_archive", "replacing", "write_archive"]
+__all__ = ["Archive", "open_archive", "replaceable", "replacing", "write_archive"]
 
 _LOGGER = logging.getLogger("cymf.files")
 _HEADER = "header.json"
@@ -72,15 +72,32 @@ def _portable(array: np.ndarray) -> np.ndarray:
     return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
 
 
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a new file beside `path` that takes its place when the block ends without error."""
-    target = os.path.realpath(path)  # a link goes on pointing to the file
+def replaceable(path: str | os.PathLike[str]) -> str:
+    """Return the place of a file that may be written or replaced.
+
+    Raises
+    ------
+    OSError
+        If its folder does not exist, or if it is a folder, or a device or pipe, which a file would take the place of.
+    """
+    target = os.path.realpath(os.fsdecode(path))  # a link goes on pointing to the file
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "the folder to save in does not exist", folder)
     if os.path.isdir(target):
         raise IsADirectoryError(errno.EISDIR, "expected the name of a file to save to", target)
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise OSError(
+            errno.EINVAL, "expected the name of a file to save to, not a device or pipe", target
+        )
+    return target
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Open a new file beside `path` that takes its place when the block ends without error."""
+    target = replaceable(path)
+    folder = os.path.dirname(target)
     temporary = os.path.join(folder, f".cymf-{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "x+b") as stream:  # permissions by the umask, as for any new file
@@ -277,6 +294,7 @@ def open_archive(path: str | os.PathLike[str]) -> Iterator[Archive]:
         # What zipfile, json and NumPy raise on bytes that nobody wrote
         except (
             ArithmeticError,
+            AttributeError,
             EOFError,
             LookupError,
             NotImplementedError,

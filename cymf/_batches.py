@@ -149,13 +149,17 @@ class Steps:
             )  # fmt: skip
 
         workers.run(work, 12.0 * width * len(batches.entry_rows))
-        if diverged[0]:
-            raise DivergenceError(
-                f"training diverged in epoch {self._epoch}: losses grew beyond any plausible value at learning rate "
-                f"{rate:.3g}; try learning_rate={rate / 4:.2g}, a larger reg, columns of a smaller scale, or "
-                "solver='adagrad'"
-            )
+        if diverged[0] or not machine.is_finite():
+            raise self.divergence(rate)
         return math.fsum(losses.ravel())
+
+    def divergence(self, rate: float) -> DivergenceError:
+        """Return the error of an epoch that diverged."""
+        return DivergenceError(
+            f"training diverged in epoch {self._epoch}: losses grew beyond any plausible value at learning rate "
+            f"{rate:.3g}; try learning_rate={rate / 4:.2g}, a larger reg, columns of a smaller scale, or "
+            "solver='adagrad'"
+        )
 
 
 def penalty_shares(counts: np.ndarray, penalties: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:

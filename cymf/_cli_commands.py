@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
+import re
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import cymf
+from cymf._archive import replaceable
+from cymf._base import MatrixFactorization
 from cymf._cli_console import Console, table
 from cymf._cli_features import given_features, read_new_users
 from cymf._cli_files import read_ratings
@@ -30,12 +36,11 @@ _RANKING = ("recall@20", "ndcg@20")
 
 def run_fit(arguments: argparse.Namespace, console: Console) -> int:
     """Train a model on a file of ratings and save it."""
+    _check_output(arguments.output)  # said before the work rather than after
     ratings = read_ratings(arguments.ratings, arguments, console)
     validation = None
     if arguments.validation is not None:
         validation = read_ratings(arguments.validation, arguments, console)
-    if not arguments.output.parent.is_dir():  # said before training rather than after
-        raise FileNotFoundError(f"{arguments.output.parent}: no such folder to save the model in")
     model = estimator_class(arguments.model)(**given_parameters(arguments))
     features = given_features(arguments, model, console)
     started = time.perf_counter()
@@ -80,7 +85,7 @@ def run_evaluate(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.cross_validate is not None:
         return _cross_validate(arguments, console)
     model_path, ratings_path = arguments.files
-    model = cymf.load(model_path)
+    model = _load(model_path)
     ratings = read_ratings(ratings_path, arguments, console)
     if arguments.metrics is None and not ranks(model):
         measured = {
@@ -113,9 +118,9 @@ def run_evaluate(arguments: argparse.Namespace, console: Console) -> int:
 
 def run_recommend(arguments: argparse.Namespace, console: Console) -> int:
     """Print or write the best items of users."""
-    if arguments.output is not None and not arguments.output.parent.is_dir():
-        raise FileNotFoundError(f"{arguments.output.parent}: no such folder to write to")
-    model: Any = cymf.load(arguments.model_file)
+    if arguments.output is not None:
+        _check_output(arguments.output)
+    model: Any = _load(arguments.model_file)
     state = model._fitted()
     if arguments.user_features is not None:
         users, features = read_new_users(arguments, model, console)
@@ -150,6 +155,24 @@ def run_recommend(arguments: argparse.Namespace, console: Console) -> int:
         for part in (users[block] for block in _blocks(len(users)))
     )
     return _tell(arguments, console, len(users), answered)
+
+
+def _load(path: Path) -> MatrixFactorization:
+    """Read a model of users and items."""
+    model = cymf.load(path)
+    if not isinstance(model, MatrixFactorization):
+        raise ValueError(
+            f"{path} holds a {type(model).__name__}, which knows rows of a design matrix; expected a model of users "
+            "and items, such as cymf fit writes"
+        )
+    return model
+
+
+def _check_output(path: Path) -> None:
+    """Refuse a file that could not be written."""
+    folder = Path(replaceable(path)).parent
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, "the folder to save in cannot be written to", folder)
 
 
 def _blocks(n_users: int) -> Iterator[slice]:
@@ -243,10 +266,14 @@ def _parse_ids(texts: list[str], known: IdMap | None) -> NDArray[Any]:
     if known is not None and known.ids.dtype == object:
         return np.array(texts, dtype=object)
     try:
+        if not all(
+            re.fullmatch(r"[+-]?\d+", text, re.ASCII) for text in texts
+        ):  # int() takes 1_000
+            raise ValueError
         return np.array([int(text) for text in texts], dtype=np.int64)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError(
-            f"the user ids of this model are whole numbers, got --users {' '.join(texts)}"
+            f"the user ids of this model are whole numbers of up to 64 bits, got --users {' '.join(texts)}"
         ) from None
 
 

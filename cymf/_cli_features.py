@@ -113,6 +113,15 @@ def read_table(path: Path) -> Mapping[str, Any]:
     """
     if path.suffix in (".parquet", ".pq"):
         return _read_parquet(path)
+    try:
+        return _read_text(path)
+    except UnicodeDecodeError as problem:
+        raise ValueError(
+            f"{path} is not UTF-8 text (byte {problem.object[problem.start]:#04x}); expected text, or a .parquet file"
+        ) from None
+
+
+def _read_text(path: Path) -> Mapping[str, Any]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         first = file.readline()
         separator = max(_SEPARATORS, key=first.count)

@@ -88,7 +88,7 @@ class KeptDraws:
                 "draws_item_covariance": np.array([draw.item_covariance for draw in draws]),
                 "draws_noise_variance": np.array([draw.noise_variance for draw in draws]),
             },
-        )
+        ).finite()
 
 
 class RunningMean:

@@ -73,7 +73,10 @@ class LearningRate:
         if self.schedule == "exponential":
             return self.initial * math.pow(1 - self.decay, epoch)
         if self.schedule == "inverse_scaling":
-            return self.initial / math.pow(1 + epoch, self.decay)
+            try:
+                return self.initial / math.pow(1 + epoch, self.decay)
+            except OverflowError:
+                return 0.0
         return self.initial
 
 
@@ -121,6 +124,7 @@ class Epochs:
         _copy_rows(start, self.working, self._orders, gather=True)
         user_counts, item_counts = counts or (problem.users.counts, problem.item_counts)
         self._shares = self._penalty_shares(user_counts, 0), self._penalty_shares(item_counts, 1)
+        self._largest_share = max(float(shares.max()) for shares in self._shares)
         self._sums = self._first_sums(sums or {})
         self._pull = self._first_pull() if problem.priors else None
         self._usual, self._limit = self._plausible_errors(start)
@@ -161,6 +165,23 @@ class Epochs:
             result.append(sums[order])
         return result[0], result[1]
 
+    def check(self) -> None:
+        """Raise if the last steps, whose errors no epoch has seen, made factors explode."""
+        if not self._has_not_exploded():
+            raise self._divergence(self.epoch, self.rate.at(max(self.epoch - 1, 0)))
+
+    def _divergence(self, epoch: int, rate: float) -> DivergenceError:
+        return DivergenceError(
+            f"training diverged in epoch {epoch}: errors grew beyond any plausible value at "
+            f"learning rate {rate:.3g}; try learning_rate={self._smaller_rate():.2g} or a "
+            f"{'smaller' if rate * self._largest_share > 1 else 'larger'} reg, or on_divergence='back_off', which "
+            "finds a rate by itself"
+        )
+
+    def _has_not_exploded(self) -> bool:
+        squared = self.problem.squared_error(self.factors())
+        return squared <= _IMPLAUSIBLE * self._usual * self.problem.total_weight
+
     def _snapshot(self) -> tuple[Factors, list[np.ndarray]]:
         return self.working.copy(), [sums.copy() for sums in self._sums]
 
@@ -171,6 +192,11 @@ class Epochs:
         initial = self.problem.squared_error(start) / self.problem.total_weight
         weights = self.problem.users.weights
         self._heaviest = float(weights.max()) if len(weights) else 1.0
+        if not math.isfinite(initial):
+            raise DivergenceError(
+                f"the errors that training starts from do not fit in {self.problem.dtype}; lower init_std, scale init "
+                "or the weights down, or use dtype='float64'"
+            )
         usual = max(largest, initial)
         return usual, _IMPLAUSIBLE * self._heaviest * usual
 
@@ -198,17 +224,13 @@ class Epochs:
         while True:
             rate = self.rate.at(self.epoch)
             squared = self._one_pass(rate, strata)
-            if squared is not None:
+            if squared is not None and (kept is None or self._has_not_exploded()):
                 self.epoch += 1
                 if self._pull is not None:
                     self._pull.learn(self.factors())
                 return self.problem.rmse_of(squared)
             if kept is None or self._halvings == _MOST_HALVINGS:
-                raise DivergenceError(
-                    f"training diverged in epoch {self.epoch + 1}: errors grew beyond any plausible value at "
-                    f"learning rate {rate:.3g}; try learning_rate={self._smaller_rate():.2g} or a larger reg, or "
-                    "on_divergence='back_off', which finds a rate by itself"
-                )
+                raise self._divergence(self.epoch + 1, rate)
             self._halvings += 1
             self.rate.initial /= 2
             self._restore(kept)
@@ -239,7 +261,8 @@ class Epochs:
         A step multiplies a row's error by about 1 − η c ‖h‖², and ‖h‖² is of the order of the ratings' spread.
         """
         low, high = self.problem.ratings.rating_range
-        return min(self.rate.initial / 4, 0.08 / (max(high - low, 1.0) * self._heaviest))
+        usual = 0.08 / (max(high - low, 1.0) * self._heaviest)
+        return min(self.rate.initial / 4, usual, 0.5 / max(self._largest_share, 1e-12))
 
     def _one_pass(self, rate: float, strata: np.ndarray) -> float | None:
         """Return Σ c e² of one pass at a given rate, or None if it diverged."""
@@ -249,7 +272,8 @@ class Epochs:
         squared = np.zeros(n_stripes**2)
         shares = self._shares
         if self.rate.step_rule == 0:
-            shares = tuple(1 - problem.dtype.type(rate) * share for share in shares)
+            with np.errstate(over="ignore", invalid="ignore"):  # noticed by the watch
+                shares = tuple(1 - problem.dtype.type(rate) * share for share in shares)
 
         parts = (strata,) if self._pull is None else self._pull.parts(strata, rate)
         for part in parts:

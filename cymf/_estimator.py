@@ -24,6 +24,7 @@ from cymf._validation import (
     check_flag,
     check_integer,
     check_number,
+    check_spread,
     check_threads,
     random_generator,
 )
@@ -65,7 +66,7 @@ class FitSettings:
             reg_exponent=check_number("reg_exponent", model.reg_exponent, maximum=2),
             use_bias=check_flag("use_bias", model.use_bias),
             max_iter=check_integer("max_iter", model.max_iter, 1),
-            init_std=check_number("init_std", init_std, positive=True),
+            init_std=check_spread("init_std", init_std, check_dtype(model.dtype)),
             patience=None
             if model.patience is None
             else check_integer("patience", model.patience, 1),

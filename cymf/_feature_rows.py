@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from cymf._feature_columns import read_columns
+from cymf._growth import grown_size
 from cymf._ids import IdMap
 from cymf.features import FeatureEncoder, Features
 from cymf.ratings import Ratings, is_matrix
@@ -173,7 +174,7 @@ def _rows_of(
                 f"{given.tolist()[0]!r}; expected row numbers, or ratings with ids"
             )
         _check_overlap(given[given < n_rows], given, counts, what)
-        return given, None, max(n_rows, int(given.max(initial=-1)) + 1)
+        return given, None, grown_size(what, n_rows, given)
     rows = known.to_index(given, what)
     new = rows < 0
     _check_overlap(rows[~new], given, counts, what)

@@ -139,7 +139,7 @@ class Chains:
                     self._chains[number].step()
 
             self._workers.run(work)
-        if not all(np.isfinite(machine.factors).all() for machine in self.machines):
+        if not all(machine.is_finite() for machine in self.machines):
             raise DivergenceError(
                 f"draw {self._iteration} was not finite: scale the columns down, or use dtype='float64'"
             )

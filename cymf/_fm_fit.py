@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cymf._descent_sweeps import Penalties
+from cymf._errors import DivergenceError
 from cymf._fit_log import LOGGER, TrainingSize
 from cymf._fm_chains import Chains
 from cymf._fm_inputs import (
@@ -33,6 +34,7 @@ from cymf._validation import (
     check_flag,
     check_integer,
     check_number,
+    check_spread,
     check_threads,
     random_generator,
 )
@@ -64,7 +66,7 @@ def train(
     solver = _solver(model, loss)
     n_factors = check_integer("n_factors", model.n_factors, 1)
     use_bias = check_flag("use_bias", model.use_bias)
-    init_std = check_number("init_std", model.init_std, positive=True)
+    init_std = check_spread("init_std", model.init_std, check_dtype(model.dtype))
     max_iter = check_integer("max_iter", model.max_iter, 1)
     tol = check_number("tol", model.tol)
     dtype = check_dtype(model.dtype)
@@ -115,6 +117,9 @@ def train(
                 )
         watched = None if held_out is None else HeldOut(held_out, loss, workers)
         _run(loop, running, machine, watched, tol)
+        if isinstance(running, GradientSteps):
+            running.check()
+        _check_scores(running, machine, data, workers)
     return _state(loop, running, machine, classes, feature_names(X))
 
 
@@ -138,6 +143,20 @@ def _run(
         return solver.objective, figure
 
     loop.run(step, measure, machine)
+
+
+def _check_scores(solver: Solver, machine: Machine, data: Data, workers: Workers) -> None:
+    """Raise if the scores of what was trained on do not fit in the dtype of predictions."""
+    machines, scale = [machine], 1.0
+    if isinstance(solver, Chains):
+        machines, scale = solver.machines, solver.scale
+    for one in machines:
+        largest = scale * float(np.abs(one.scores(data.design, workers)).max())
+        if not largest < float(np.finfo(machine.dtype).max):
+            raise DivergenceError(
+                f"training ended with scores of up to {largest:.3g}, which do not fit in {machine.dtype}: scale "
+                "columns and targets down, or use dtype='float64'"
+            )
 
 
 def _start(machine: Machine, std: float, generator: np.random.Generator) -> Machine:

@@ -158,7 +158,7 @@ def read_labels(y: Any, n_rows: int, classes: np.ndarray | None = None) -> Label
         unknown = np.setdiff1d(found, classes)
         if len(unknown):
             raise ValueError(
-                f"y holds {unknown[0]!r}, which is none of the classes of training, {classes.tolist()}"
+                f"y holds {unknown.tolist()[0]!r}, which is none of the classes of training, {classes.tolist()}"
             )
         return Labels(np.where(labels == classes[1], 1.0, -1.0), classes)
     if len(found) > 2:
@@ -167,7 +167,9 @@ def read_labels(y: Any, n_rows: int, classes: np.ndarray | None = None) -> Label
             "expected two: train one machine a class, for instance with scikit-learn's OneVsRestClassifier"
         )
     if len(found) < 2:
-        raise ValueError(f"y holds only one class, {found[0]!r}; expected labels of two classes")
+        raise ValueError(
+            f"y holds only one class, {found.tolist()[0]!r}; expected labels of two classes"
+        )
     return Labels(np.where(labels == found[1], 1.0, -1.0), found)
 
 
@@ -204,7 +206,19 @@ def read_weights(weights: Any, n_rows: int, dtype: np.dtype[Any]) -> np.ndarray:
             if (given < 0).any()
             else "sample_weight is zero everywhere; expected a positive number somewhere"
         )
-    return np.zeros(0, dtype) if (given == 1).all() else given.astype(dtype)
+    if (given == 1).all():
+        return np.zeros(0, dtype)
+    if float(given.max()) > float(np.finfo(dtype).max):
+        raise ValueError(
+            f"sample_weight goes up to {given.max():.6g}, which does not fit in {dtype}; scale it down"
+        )
+    weights: np.ndarray = given.astype(dtype)
+    if not weights.any():
+        raise ValueError(
+            f"sample_weight goes up to {given.max():.6g}, which is 0 in {dtype}, so that no row counts; scale it up, "
+            "or use dtype='float64'"
+        )
+    return weights
 
 
 def read_column_groups(groups: Any, X: Any, n_columns: int) -> np.ndarray:
@@ -237,7 +251,7 @@ def group_penalties(name: str, value: Any, groups: np.ndarray) -> np.ndarray:
     """Return λ of each column, of one number or of one a group."""
     from cymf._validation import check_number
 
-    if not isinstance(value, (list, tuple, np.ndarray)):
+    if not isinstance(value, (list, tuple, np.ndarray)) or np.ndim(value) == 0:
         return np.full(len(groups), check_number(name, value))
     n_groups = int(groups.max()) + 1
     if len(value) != n_groups:

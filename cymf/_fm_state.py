@@ -126,12 +126,25 @@ class FMState:
         shapes = {
             "weights": state.weights.shape in ((n_columns,), (0,)),
             "names": state.names is None or len(state.names) == n_columns,
-            "samples": samples is None
-            or samples.factors.shape == (len(samples.constants), *state.factors.shape),
+            "classes": state.classes is None or state.classes.shape == (2,),
+            "dtypes": state.factors.dtype in (np.float32, np.float64)
+            and state.weights.dtype == state.factors.dtype,
+            "samples": samples is None or _fit_together(samples, state),
         }
         if state.factors.ndim != 2 or not all(shapes.values()):
             raise ValueError("the parameters do not fit together")
         return state
+
+
+def _fit_together(samples: Samples, state: FMState) -> bool:
+    n = len(samples.constants)
+    return (
+        n > 0
+        and samples.constants.ndim == 1
+        and samples.weights.shape == (n, *state.weights.shape)
+        and samples.factors.shape == (n, *state.factors.shape)
+        and samples.weights.dtype == samples.factors.dtype == state.factors.dtype
+    )
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

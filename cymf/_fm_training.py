@@ -27,6 +27,7 @@ __all__ = ["Data", "Descent", "GradientSteps", "HeldOut", "Solver"]
 
 # Losses so many times the largest plausible one: training has exploded. AdaGrad's steps are bounded, and recover.
 _IMPLAUSIBLE = 100.0
+_MOST_ROWS = 1 << 40  # of a batch: borders of batches are 64-bit numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +157,7 @@ class Descent:
         else:
             losses = logistic_losses(data.targets * (responses - residuals))
             self.objective = data.weighted_sum(losses) + penalty
-        if not math.isfinite(self.objective):
+        if not (math.isfinite(self.objective) and self._machine.is_finite()):
             raise DivergenceError(
                 f"the objective was not finite after iteration {self._iteration}: scale columns and targets down, or "
                 "use dtype='float64'"
@@ -189,7 +190,7 @@ class GradientSteps:
         self._generator = generator
         self._rate = rate
         self._decay = decay
-        self._size = batch_size * (2 if loss == "bpr" else 1)
+        self._size = min(batch_size, _MOST_ROWS) * (2 if loss == "bpr" else 1)
         self._n_negatives = n_negatives
         self._design = design
         counts = design.column_counts(data.weights if len(data.weights) else None)
@@ -203,10 +204,12 @@ class GradientSteps:
             largest = float(np.max((data.targets - offset * machine.use_bias) ** 2)) or 1e-12
             start = (machine.scores(design, workers) - data.targets) ** 2
             largest = max(largest, float(start.mean()))
+        self._workers = workers
+        self._most = math.inf if adagrad else _IMPLAUSIBLE * largest  # mean squared error
         self._steps = Steps(
             design, machine, loss, data.targets.astype(machine.dtype), data.weights,
-            penalty_shares(counts, shares, machine.dtype), adagrad=adagrad,
-            limit=math.inf if adagrad else _IMPLAUSIBLE * heaviest * largest, workers=workers,
+            penalty_shares(counts, shares, machine.dtype), adagrad=adagrad, limit=self._most * heaviest,
+            workers=workers,
         )  # fmt: skip
         self._batches: Batches | None = None
         self._epoch = 0
@@ -223,6 +226,16 @@ class GradientSteps:
             self.train_rmse = math.sqrt(loss / self._data.total_weight)
             loss *= 0.5
         self.objective = loss + penalty
+
+    def check(self) -> None:
+        """Raise if the last steps, whose losses no epoch has seen, made scores explode."""
+        scores = self._machine.scores(self._design, self._workers)
+        exploded = not np.isfinite(scores).all()
+        if self._loss == "squared" and not exploded:
+            squared = self._data.weighted_sum((scores - self._data.targets) ** 2)
+            exploded = not squared <= self._most * self._data.total_weight
+        if exploded:
+            raise self._steps.divergence(self._rate * (1 - self._decay) ** (self._epoch - 1))
 
     def _next_batches(self) -> Batches:
         data, generator = self._data, self._generator

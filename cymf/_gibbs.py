@@ -17,6 +17,7 @@ from cymf._problem import Problem
 
 __all__ = ["Draw", "GibbsSampler"]
 
+_REMEDY = "bring the ratings to a scale near 1, or use dtype='float64'"
 _STREAMS = 4  # a sweep: rows and set vectors of both sides
 
 
@@ -130,14 +131,17 @@ class GibbsSampler:
     def sweep(self) -> None:
         """Draw everything once: items, then users, each after their mean and precision; then the noise."""
         for number, which in enumerate(("item", "user")):
-            self._draw_beforehand(which, number)
+            try:
+                self._draw_beforehand(which, number)
+            except np.linalg.LinAlgError:
+                raise DivergenceError(
+                    f"the precision of the {which}s' rows cannot be drawn: {_REMEDY}"
+                ) from None
             self._draw_rows(which, number)
         self._sweeps += 1
         squared = self.problem.squared_error(self.factors)
         if not math.isfinite(squared):
-            raise DivergenceError(
-                "the draws overflow; scale the ratings down, or use dtype='float64'"
-            )
+            raise DivergenceError(f"the draws overflow; {_REMEDY}")
         rate = self._first_noise + 0.5 * squared
         self.noise_variance = rate / self._generator.gamma(1 + 0.5 * self._n_ratings)
         self.squared_error = squared
@@ -217,8 +221,7 @@ class GibbsSampler:
             ids = getattr(problem.ratings, f"{which}_ids")
             row = (failed if ids is None else ids.to_ids(failed[:1])).tolist()[0]
             raise DivergenceError(
-                f"the draw of {which} {row!r} ({side.counts[failed[0]]} ratings) is not finite; scale the ratings "
-                "down, or use dtype='float64'"
+                f"the draw of {which} {row!r} ({side.counts[failed[0]]} ratings) is not finite; {_REMEDY}"
             )
 
 

@@ -17,7 +17,7 @@ from cymf.ratings import Ratings
 if TYPE_CHECKING:
     from cymf._state import FittedState
 
-__all__ = ["Growth", "grow"]
+__all__ = ["Growth", "grow", "grown_size"]
 
 _LOGGER = logging.getLogger("cymf.ratings")
 _MOST_ROWS = 1_000_000  # without ids, a row number may leave so many rows empty,
@@ -79,6 +79,27 @@ def grow(state: FittedState, ratings: Ratings) -> Growth:
     added = np.diff(arrays.indptr), np.bincount(new.items[fresh], minlength=n_items)
     item_counts = np.pad(before[1], (0, n_items - len(before[1]))) + added[1]
     return Growth(new, Ratings._of(arrays), added[0], item_counts)
+
+
+def grown_size(what: str, n_known: int, numbers: np.ndarray) -> int:
+    """Return how many rows there are when rows of given numbers come to a matrix of `n_known`.
+
+    Raises
+    ------
+    ValueError
+        If nearly all of them would be empty.
+    """
+    last = int(numbers.max(initial=-1))
+    n_rows = max(n_known, last + 1)
+    most = max(_MOST_ROWS, _MOST_TIMES * (n_known + len(numbers)))
+    if n_rows > most:
+        raise ValueError(
+            f"{what} {last} is a row number to this model, which was trained on a matrix of {n_known} {what}s; so far "
+            f"behind them it would leave {n_rows - n_known - len(numbers)} rows empty, and the matrix may grow to "
+            f"{most} rows at once: number the {what}s from 0 without such gaps, or train the model on Ratings with "
+            "ids, such as Ratings.from_triplets"
+        )
+    return n_rows
 
 
 def _merged(old: RatingArrays, new: RatingArrays) -> tuple[RatingArrays, np.ndarray]:
@@ -189,16 +210,7 @@ def _joined(
                 "the model was trained on a matrix, whose ids are row numbers; "
                 f"the new ratings have ids such as {numbers.tolist()[0]!r}: give row numbers, integers ≥ 0"
             )
-        n_rows = max(n_known, int(numbers.max()) + 1)
-        most = max(_MOST_ROWS, _MOST_TIMES * (n_known + len(given)))
-        if n_rows > most:
-            raise ValueError(
-                f"{what} {int(numbers.max())} is a row number to this model, which was trained on a matrix of "
-                f"{n_known} {what}s; so far behind them it would leave {n_rows - n_known - len(given)} rows empty, "
-                f"and the matrix may grow to {most} rows at once: number the {what}s from 0 without such gaps, or "
-                "train the model on Ratings with ids, such as Ratings.from_triplets"
-            )
-        return numbers[rows], None, n_rows
+        return numbers[rows], None, grown_size(what, n_known, numbers)
     if given is None:
         raise ValueError(
             "the model was trained with ids, the new ratings have none; "

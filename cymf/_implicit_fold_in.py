@@ -15,7 +15,7 @@ from cymf._confidence import signed_confidence
 from cymf._implicit_problem import (
     ImplicitModel,
     ImplicitSide,
-    implicit_model,
+    fitted_model,
     weighted_gram,
     with_column,
 )
@@ -93,9 +93,14 @@ class FoldIn:
         """Return that of an estimator's state and parameters, made when first asked for."""
         parameters = which, *(getattr(estimator, name) for name in _PARAMETERS)
         known = _made.setdefault(state, {})
-        if parameters not in known:
-            known[parameters] = cls(state, implicit_model(estimator), which)
-        return known[parameters]
+        try:
+            return known[parameters]
+        except (
+            KeyError,
+            TypeError,
+        ):  # what is not hashable is no parameter, as the checks will say
+            known[parameters] = found = cls(state, fitted_model(estimator, state), which)
+        return found
 
     @property
     def dtype(self) -> np.dtype[Any]:

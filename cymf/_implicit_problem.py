@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from cymf._feature_prior import FeaturePrior, Iterate, Priors, Strengths
 from cymf._feature_state import feature_arrays
 from cymf._kernels import implicit_kernels
 from cymf._parallel import Workers, equal_work_chunks, in_shares
+from cymf._problem import check_penalty
 from cymf._state import FittedState
 from cymf._validation import check_choice, check_flag, check_integer, check_number
 
@@ -26,12 +27,14 @@ __all__ = [
     "ImplicitModel",
     "ImplicitProblem",
     "ImplicitSide",
+    "fitted_model",
     "implicit_model",
     "weighted_gram",
     "with_column",
 ]
 
 _GRAM_BLOCK = 512  # rows summed in the factors' dtype before the sum goes on in float64
+_LEAST_RATIO = 1e-30  # of the penalties of factors and of biases
 _GRAM_BYTES = 64_000_000  # of all partial sums together
 
 
@@ -59,7 +62,7 @@ class ImplicitModel:
     @property
     def bias_column(self) -> float:
         """The constant factor whose weight, penalized like the others, is the bias: γ with b = γ x, γ² = λ / λ_b."""
-        return math.sqrt(self.reg / self.reg_bias) if self.reg > 0 else 1.0
+        return math.sqrt(self.reg / self.reg_bias) if self.use_bias and self.reg > 0 else 1.0
 
     def popularity(self, counts: np.ndarray) -> np.ndarray:
         """Return each item's part in the unobserved weight: n^exponent, 1 on average over rated items, 0 without."""
@@ -84,6 +87,11 @@ def implicit_model(estimator: Any) -> ImplicitModel:
         )
     if use_bias and (reg == 0) != (reg_bias == 0):
         raise ValueError(f"reg={reg:g} and reg_bias={reg_bias:g}; expected both > 0 or both 0")
+    if use_bias and reg > 0 and not _LEAST_RATIO <= reg / reg_bias <= 1 / _LEAST_RATIO:
+        raise ValueError(
+            f"reg={reg:g} and reg_bias={reg_bias:g} are too far apart to be solved for together; expected a ratio of "
+            f"at most {1 / _LEAST_RATIO:g}"
+        )
     return ImplicitModel(
         n_factors=check_integer("n_factors", estimator.n_factors, 1),
         reg=reg,
@@ -98,6 +106,15 @@ def implicit_model(estimator: Any) -> ImplicitModel:
         alpha=check_number("alpha", estimator.alpha),
         epsilon=check_number("epsilon", estimator.epsilon, positive=True),
         use_bias=use_bias,
+    )
+
+
+def fitted_model(estimator: Any, state: FittedState) -> ImplicitModel:
+    """Return what an estimator minimizes by its parameters, with the factors and biases that it was fitted with."""
+    return replace(
+        implicit_model(estimator),
+        n_factors=state.n_factors,
+        use_bias=state.user_bias is not None,
     )
 
 
@@ -177,6 +194,8 @@ class ImplicitProblem:
                 f"confidences up to {largest:.6g} are too large for {self.dtype}: lower alpha, scale the strengths "
                 "down, or take confidence='log'"
             )
+        check_penalty("reg", model.reg, float(penalties.max()), self.dtype)
+        check_penalty("unobserved_weight", model.unobserved_weight, float(base.max()), self.dtype)
         return ImplicitSide(
             view.indptr,
             view.indices,
@@ -351,7 +370,7 @@ class ImplicitProblem:
             n_iter=n_iter,
             stop_reason=stop_reason,
             extra=feature_arrays(self.priors, self.dtype, keep_matrix=store_ratings),
-        )
+        ).finite()
 
 
 def with_column(

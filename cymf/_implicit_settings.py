@@ -23,6 +23,7 @@ from cymf._validation import (
     check_flag,
     check_integer,
     check_number,
+    check_spread,
     check_threads,
     random_generator,
 )
@@ -64,7 +65,7 @@ class Settings:
             solver=check_choice("solver", estimator.solver, solvers),
             cg_steps=check_integer("cg_steps", estimator.cg_steps, 1),
             block_size=check_integer("block_size", estimator.block_size, 1),
-            init_std=check_number("init_std", estimator.init_std, positive=True),
+            init_std=check_spread("init_std", estimator.init_std, check_dtype(estimator.dtype)),
             init_distribution=check_choice(
                 "init_distribution", estimator.init_distribution, ("normal", "uniform")
             ),

@@ -87,11 +87,17 @@ def start_from(init: Any, factors: Factors, problem: Problem) -> None:
                     f"init's {name} factors have shape {array.shape}; expected {(len(target), k)}, "
                     f"(n_{name}s, n_factors)"
                 )
-            if not np.isfinite(array).all():
-                raise ValueError(
-                    f"init's {name} factors hold NaN or infinity; expected finite numbers"
+            if array.dtype.kind not in "fiub":
+                raise TypeError(
+                    f"init's {name} factors have dtype {array.dtype}; expected real numbers"
                 )
-            target[:, :k] = array
+            with np.errstate(over="ignore"):
+                target[:, :k] = array
+            if not np.isfinite(target).all():
+                raise ValueError(
+                    f"init's {name} factors hold NaN or infinity, or numbers that do not fit in {target.dtype}; "
+                    "expected finite numbers"
+                )
     else:
         state = init._fitted() if hasattr(init, "_fitted") else None
         if state is None:

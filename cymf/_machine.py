@@ -68,6 +68,12 @@ class Machine:
         """V without its padding, a view of shape (n_columns, n_factors)."""
         return self.factors[:, : self.n_factors]
 
+    def is_finite(self) -> bool:
+        """Whether all parameters are finite."""
+        return all(
+            bool(np.isfinite(array).all()) for array in (self.constant, self.weights, self.factors)
+        )
+
     def copy(self) -> Self:
         """Return an independent copy."""
         twin = type(self)(len(self.factors), self.n_factors, self.use_bias, self.dtype)

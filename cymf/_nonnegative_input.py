@@ -46,6 +46,14 @@ class NonnegativeMatrix:
         return self.dense.shape[0], self.dense.shape[1]
 
     @property
+    def largest(self) -> float:
+        """The largest cell."""
+        if self.ratings is not None:
+            return self.ratings.rating_range[1]
+        assert self.dense is not None
+        return float(self.dense.max())
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         if self.ratings is not None:
             return self.ratings.values.dtype

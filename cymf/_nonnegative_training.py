@@ -19,7 +19,7 @@ from cymf._nonnegative_input import NonnegativeMatrix
 from cymf._nonnegative_rows import MULTIPLY, TRAINING, ObservedRows, Penalty, exact_descent
 from cymf._nonnegative_start import INITS, ColumnFilled, start_factors
 from cymf._parallel import Workers, single_threaded_blas
-from cymf._problem import Problem, Validation
+from cymf._problem import Problem, Validation, check_squares
 from cymf._state import FittedState
 from cymf._training import Iteration, TrainingLoop
 from cymf._validation import (
@@ -155,6 +155,7 @@ class _Task:
         n_users, n_items = matrix.shape
         self.rows: ObservedRows | CompleteRows
         if matrix.zeros:
+            check_squares(matrix.largest, dtype)
             cells: DenseCells | SparseCells
             if matrix.dense is None:
                 assert matrix.ratings is not None
@@ -242,7 +243,7 @@ class _Task:
             n_iter=loop.n_iter,
             stop_reason=loop.stop_reason,
             extra={"reconstruction_error": np.array([self.rows.reconstruction_error(factors)])},
-        )
+        ).finite()
 
 
 def _held_out_rmse(held_out: Validation | None, factors: Factors, mean: float) -> float:

@@ -26,6 +26,7 @@ __all__ = [
     "equal_work_chunks",
     "in_shares",
     "single_threaded_blas",
+    "useful_threads",
 ]
 
 _SMALL_WORK = (
@@ -42,6 +43,11 @@ def available_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def useful_threads(wanted: int) -> int:
+    """Return a number of threads, or the most that find work: each has memory of its own."""
+    return min(wanted, max(_CHUNKS, available_threads()))
 
 
 def equal_work_chunks(indptr: np.ndarray, work_per_row: float) -> np.ndarray:

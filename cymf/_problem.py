@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from cymf._feature_rows import Sides
     from cymf.ratings import Ratings
 
-__all__ = ["Problem", "Side", "Validation", "check_squares"]
+__all__ = ["Problem", "Side", "Validation", "check_penalty", "check_squares"]
 
 _BLOCK_ROWS = 1024  # converted to float64 at once
 _BLOCK_RATINGS = 1 << 20
+_LARGEST_PENALTY = 1e-3  # of the largest number: what is added to it has room
 _FEATURE_REG_SHARE = 1e-3  # docs/decisions/0015
 
 
@@ -113,6 +114,9 @@ class Problem:
         self.validation = validation
         self.workers = workers
         check_squares(max(map(abs, ratings.rating_range)), dtype)
+        most = max(int(ratings.user_counts.max()), int(ratings.item_counts.max()))
+        for name, value in (("reg", reg), ("reg_bias", reg_bias)):
+            check_penalty(name, value, value * float(most) ** reg_exponent, dtype)
         self.priors: Priors = Priors()
         self.users: Side = self._side(ratings.csr(dtype))
         self.item_counts: np.ndarray = ratings.item_counts
@@ -121,11 +125,17 @@ class Problem:
             np.maximum(counts, 1) ** reg_exponent  # empty rows are zero
             for counts in (self.users.counts, self.item_counts)
         )
-        self.rating_mean: float = _mean(self.users.values, weights)
-        self.mean: float = self.rating_mean if use_bias else 0.0
         self.total_weight: float = (
             float(np.sum(weights, dtype=np.float64)) if weights is not None else float(ratings.nnz)
         )
+        if self.total_weight == 0:
+            largest = 0.0 if ratings.weights is None else float(ratings.weights.max())
+            raise ValueError(
+                f"weights up to {largest:.6g} are 0 in {dtype}, so that no rating counts; expected some above: scale "
+                "them up, or use dtype='float64'"
+            )
+        self.rating_mean: float = _mean(self.users.values, weights)
+        self.mean: float = self.rating_mean if use_bias else 0.0
 
     @cached_property
     def items(self) -> Side:
@@ -340,7 +350,7 @@ class Problem:
             n_iter=n_iter,
             stop_reason=stop_reason,
             extra=extra,
-        )
+        ).finite()
 
 
 def check_squares(largest: float, dtype: np.dtype[Any]) -> None:
@@ -349,6 +359,15 @@ def check_squares(largest: float, dtype: np.dtype[Any]) -> None:
         raise ValueError(
             f"ratings up to {largest:.6g} are too large: their squares do not fit in {dtype}; "
             "scale them down" + (", or use dtype='float64'" if dtype == np.float32 else "")
+        )
+
+
+def check_penalty(name: str, value: float, largest: float, dtype: np.dtype[Any]) -> None:
+    """Refuse a penalty that, scaled for the row in which it counts most, does not fit in the type of the arithmetic."""
+    if not largest <= _LARGEST_PENALTY * float(np.finfo(dtype).max):
+        raise ValueError(
+            f"{name}={value:g} is too large: it counts up to {largest:.3g} in a row, which does not fit in {dtype}; "
+            "expected less" + (", or dtype='float64'" if dtype == np.float32 else "")
         )
 
 

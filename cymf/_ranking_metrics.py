@@ -46,6 +46,7 @@ _KINDS = {
 }
 _WITHOUT_CUTOFF = ("auc",)
 _BLOCK_ENTRIES = 1 << 22  # entries of lists held at a time
+_MOST_LISTED = 1_000_000  # items of a list
 
 Lists = Callable[[slice, int], NDArray[np.int64]]
 PerUser = dict[str, NDArray[np.float64]]
@@ -67,10 +68,12 @@ def as_metrics(names: str | Iterable[str]) -> tuple[Metric, ...]:
     ValueError
         If a name is unknown, lacks its cutoff or has one that does not belong, or there is none.
     """
+    if not isinstance(names, Iterable):
+        raise TypeError(f"metrics is {names!r}; expected names such as 'recall@20' or 'ndcg@10'")
     listed = (names,) if isinstance(names, str) else tuple(names)
     if not listed:
         raise ValueError("metrics is empty; expected names such as 'recall@20' or 'ndcg@10'")
-    return tuple(map(_metric, dict.fromkeys(listed)))
+    return tuple({metric.name: metric for metric in map(_metric, listed)}.values())
 
 
 def _metric(name: Any) -> Metric:
@@ -87,6 +90,8 @@ def _metric(name: Any) -> Metric:
             f"metric {name!r} has {'no' if cutoff is None else 'a'} cutoff; expected "
             + (f"{kind}@k, such as '{kind}@10'" if cutoff is None else kind)
         )
+    if len(cutoff or "") > len(str(_MOST_LISTED)) or int(cutoff or 0) > _MOST_LISTED:
+        raise ValueError(f"metric {name!r} has a cutoff beyond {_MOST_LISTED}; expected less")
     return Metric(name, kind, int(cutoff or 0))
 
 

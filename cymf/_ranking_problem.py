@@ -213,4 +213,4 @@ class RankingProblem:
             n_iter=n_iter,
             stop_reason=stop_reason,
             extra=extra,
-        )
+        ).finite()

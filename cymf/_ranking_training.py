@@ -24,6 +24,7 @@ from cymf._validation import (
     check_flag,
     check_integer,
     check_number,
+    check_spread,
     check_threads,
     random_generator,
 )
@@ -78,7 +79,9 @@ class RankingSettings:
             n_factors=check_integer("n_factors", model.n_factors, 1),
             max_iter=check_integer("max_iter", model.max_iter, 1),
             tol=check_number("tol", model.tol),
-            init_std=check_number("init_std", getattr(model, "init_std", 1.0), positive=True),
+            init_std=check_spread(
+                "init_std", getattr(model, "init_std", 1.0), check_dtype(model.dtype)
+            ),
             use_bias=check_flag("use_bias", getattr(model, "use_bias", False)),
             patience=None
             if model.patience is None

@@ -38,7 +38,11 @@ def rmse(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = None) -> float:
     1.0
     """
     error, c = _errors(y, p, weights)
-    return float(np.sqrt(np.average(error * error, weights=c)))
+    largest = float(np.abs(error).max())
+    usual = largest == 0 or 1e-100 < largest < 1e100
+    scale = 1.0 if usual else largest  # so that squares stay within the range of numbers
+    error = error / scale
+    return scale * float(np.sqrt(np.average(error * error, weights=c)))
 
 
 def mae(y: ArrayLike, p: ArrayLike, weights: ArrayLike | None = None) -> float:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import logging
-import os
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cymf._archive import replacing
 from cymf._column_types import ColumnType, column_names, library_among, make_table
 from cymf._extras import missing
 
 __all__ = ["SUFFIXES", "AnswerTypes", "RecommendationFile", "as_table", "recommendation_rows"]
-
-_LOGGER = logging.getLogger("cymf.files")
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -68,7 +67,7 @@ def as_table(columns: tuple[NDArray[Any], ...], types: AnswerTypes, library: str
 
 
 class RecommendationFile:
-    """A CSV or Parquet file that appears under its name when it is complete.
+    """A CSV or Parquet file that appears under its name when it is complete, or not at all.
 
     A context manager. Parquet needs pyarrow.
     """
@@ -76,8 +75,8 @@ class RecommendationFile:
     def __init__(self, path: Path, types: AnswerTypes | None = None) -> None:
         self._path = path
         self._types = AnswerTypes() if types is None else types
-        self._unfinished = path.with_name(path.name + ".part")
         self._parquet: Any = None
+        self._opened = contextlib.ExitStack()
         if path.suffix == ".parquet":
             try:
                 import pyarrow.parquet  # noqa: F401
@@ -85,9 +84,11 @@ class RecommendationFile:
                 raise missing("pyarrow", "writing Parquet", ", or name a .csv file") from None
 
     def __enter__(self) -> RecommendationFile:
+        self._stream = self._opened.enter_context(replacing(self._path))
         if self._path.suffix == ".csv":
-            self._text = open(self._unfinished, "w", newline="", encoding="utf-8")
-            self._csv = csv.writer(self._text)
+            text = io.TextIOWrapper(self._stream, encoding="utf-8", newline="")
+            self._opened.callback(text.detach)
+            self._csv = csv.writer(text)
             self._csv.writerow(self._types.names)
         return self
 
@@ -101,7 +102,8 @@ class RecommendationFile:
 
         block = as_table(columns, self._types, "pyarrow")
         if self._parquet is None:
-            self._parquet = pyarrow.parquet.ParquetWriter(self._unfinished, block.schema)
+            self._parquet = pyarrow.parquet.ParquetWriter(self._stream, block.schema)
+            self._opened.callback(self._parquet.close)
         self._parquet.write_table(block)
 
     def __exit__(
@@ -110,12 +112,4 @@ class RecommendationFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._path.suffix == ".csv":
-            self._text.close()
-        elif self._parquet is not None:
-            self._parquet.close()
-        if kind is None:
-            os.replace(self._unfinished, self._path)
-            _LOGGER.info("wrote %s: %d bytes", self._path, self._path.stat().st_size)
-        else:
-            self._unfinished.unlink(missing_ok=True)
+        self._opened.__exit__(kind, error, trace)

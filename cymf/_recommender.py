@@ -13,6 +13,7 @@ from cymf._column_types import LIBRARIES, column_type
 from cymf._columns import plain_array, query_column, written_column
 from cymf._exploration import Explore, explored_items
 from cymf._fitted import Fitted
+from cymf._id_columns import as_id_array
 from cymf._queries import (
     Axis,
     By,
@@ -382,7 +383,10 @@ class Recommender(Fitted):
             known = np.flatnonzero(state.user_known)
             asked = ids_of(known, Axis.users(state), "id" if by_id else "index")
             return asked, types._replace(user=of_users if by_id else None)
-        asked = written_column(users, "users")
+        if isinstance(users, (list, tuple)) and np.ndim(users) == 1:
+            asked = as_id_array(users, "users")  # NumPy would make [1, "x"] two strings
+        else:
+            asked = written_column(users, "users")
         if asked.ndim != 1:
             raise ValueError(f"users has {asked.ndim} dimensions; expected one")
         asked = asked.astype(object) if asked.dtype.kind == "U" else asked

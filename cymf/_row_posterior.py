@@ -29,7 +29,7 @@ import numpy as np
 
 from cymf._errors import DivergenceError
 from cymf._factors import aligned_zeros
-from cymf._implicit_problem import ImplicitProblem, implicit_model, with_column
+from cymf._implicit_problem import ImplicitProblem, fitted_model, with_column
 from cymf._kernels import bayesian_kernels, kernels
 from cymf._parallel import Workers, single_threaded_blas
 from cymf._prediction import predict_pairs
@@ -289,11 +289,13 @@ def _made_once(
             "store_ratings=False; fit it with store_ratings=True"
         )
     parameters = tuple(getattr(estimator, name) for name in names)
-    known = _made.setdefault(state, {})
-    if parameters not in known:
+    known: dict[Any, RowPosterior] = _made.setdefault(state, {})
+    try:
+        return known[parameters]
+    except (KeyError, TypeError):  # what is not hashable is no parameter, as the checks will say
         with single_threaded_blas():
-            known[parameters] = make(state, estimator)
-    return known[parameters]
+            known[parameters] = found = make(state, estimator)
+    return found
 
 
 def _of_explicit(state: FittedState, estimator: Any) -> RowPosterior:
@@ -335,7 +337,7 @@ def _of_implicit(state: FittedState, estimator: Any) -> RowPosterior:
     ratings = state.ratings
     assert ratings is not None
     _positive("reg", estimator.reg)
-    model = implicit_model(estimator)
+    model = fitted_model(estimator, state)
     n_threads = check_threads(estimator.n_threads)
     k, dtype = state.n_factors, state.dtype
     with Workers(n_threads) as workers:

@@ -13,7 +13,7 @@ from cymf._ids import id_of
 from cymf._kernels import _als_lapack, kernels, nonnegative_kernels
 from cymf._nonnegative_rows import Penalty, exact_descent
 from cymf._parallel import Workers, equal_work_chunks, single_threaded_blas
-from cymf._problem import check_squares
+from cymf._problem import check_penalty, check_squares
 from cymf._sparse_view import SparseView
 from cymf._validation import check_number
 
@@ -92,6 +92,9 @@ def solve_rows(
     status = np.zeros(n_rows, np.int8)
     if len(view.indices):
         check_squares(float(np.abs(view.values).max()), dtype)
+        most = float(np.diff(view.indptr).max()) ** objective.reg_exponent
+        for name, value in (("reg", objective.reg), ("reg_bias", objective.reg_bias)):
+            check_penalty(name, value, value * most, dtype)
         rated, indices = _renumbered(view.indices, m, unique=n_rows == 1)
         rows = aligned_zeros((len(rated), width), dtype)
         rows[:, :k] = fixed[rated]

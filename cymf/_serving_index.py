@@ -8,6 +8,7 @@ bound is a maximum of straight lines, a convex function of x, so that between tw
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -253,9 +254,25 @@ def _build(state: FittedState, purpose: Purpose) -> ServingIndex:
         norms = np.sqrt(np.einsum("uf,uf->u", state.user_factors, state.user_factors))
         return ServingIndex.build(factors, state.item_bias, known, float(norms.max(initial=0)))
     if purpose.endswith("cosine"):
-        norms = np.linalg.norm(factors, axis=1, keepdims=True)
-        factors = np.divide(factors, norms, out=np.zeros_like(factors), where=norms > 0)
+        factors = _of_unit_length(factors)
     return ServingIndex.build(factors, None, known)
+
+
+def _of_unit_length(factors: np.ndarray) -> np.ndarray:
+    """Return rows divided by their norms; rows of zeros stay."""
+    limits = np.finfo(factors.dtype)
+    sizes = np.abs(factors).max(axis=1, initial=0)
+    # squares of other rows would leave the range of numbers, or lose digits at its lower end
+    squared = (sizes > math.sqrt(limits.tiny / limits.eps)) & (
+        sizes < math.sqrt(limits.max / max(1, factors.shape[1]))
+    )
+    others = np.flatnonzero(~squared & (sizes > 0))
+    if len(others):
+        factors = factors.copy()
+        factors[others] /= sizes[others, None]
+    norms = np.linalg.norm(factors, axis=1, keepdims=True)
+    units: np.ndarray = np.divide(factors, norms, out=np.zeros_like(factors), where=norms > 0)
+    return units
 
 
 def empty_answers(n_rows: int, n: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:

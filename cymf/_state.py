@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+
+from cymf._errors import DivergenceError
 
 if TYPE_CHECKING:
     from cymf._ids import IdMap
@@ -115,6 +118,28 @@ class FittedState:
     def dtype(self) -> np.dtype[Any]:
         return self.user_factors.dtype
 
+    def finite(self) -> Self:
+        """Return the state that training has ended with.
+
+        Raises
+        ------
+        DivergenceError
+            If not all of it is finite, or predictions could be too large for the dtype: none is larger than
+            |μ| + max |b_i| + max |b_j| + n_factors · max |w_if| · max |h_jf|.
+        """
+        rows = _largest(self.user_factors), _largest(self.item_factors)
+        biases = sum(_largest(b) for b in (self.user_bias, self.item_bias) if b is not None)
+        largest = abs(self.global_mean) + biases + self.n_factors * rows[0] * rows[1]
+        if not largest < float(np.finfo(self.dtype).max):
+            what = "factors or biases are not finite"
+            if math.isfinite(biases + rows[0] + rows[1]):
+                what = f"predictions of up to {largest:.3g} do not fit in {self.dtype}"
+            raise DivergenceError(
+                f"training ended with numbers that are too large: {what}; scale the ratings down, raise reg, lower "
+                "learning_rate or init_std, or use dtype='float64'"
+            )
+        return self
+
     def _lock(self) -> None:
         for entry in fields(self):
             value = getattr(self, entry.name)
@@ -123,6 +148,19 @@ class FittedState:
         object.__setattr__(
             self, "extra", {name: _read_only(value) for name, value in self.extra.items()}
         )
+
+    def _extra_shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """Return the shapes of further arrays that kernels will trust."""
+        sides: tuple[tuple[str, int], ...] = (("user", self.n_users), ("item", self.n_items))
+        shapes: dict[str, tuple[int | None, ...]] = {
+            "own_user_factors": (self.n_users, self.n_factors),
+            "implicit_item_factors": (self.n_items, self.n_factors),
+        }
+        for what, n_rows in sides:
+            shapes[f"{what}_described"] = (n_rows,)
+            shapes[f"{what}_feature_factors"] = (None, self.n_factors)
+            shapes[f"draws_{what}_bias"] = (None, n_rows)
+        return shapes
 
     def _check(self) -> None:
         for name in ("user_factors", "item_factors"):
@@ -154,11 +192,25 @@ class FittedState:
             ids = getattr(self, f"{side}_ids")
             if ids is not None and len(ids) != n_rows:
                 raise ValueError(f"{side}_ids holds {len(ids)} ids; expected {n_rows}")
+        for name, shape in self._extra_shapes().items():
+            array = self.extra.get(name)
+            if array is not None and (
+                array.ndim != len(shape)
+                or any(
+                    size not in (None, own) for size, own in zip(shape, array.shape, strict=True)
+                )
+            ):
+                raise ValueError(f"{name} has shape {array.shape}; expected {shape}")
         if self.ratings is not None and self.ratings.shape != (self.n_users, self.n_items):
             raise ValueError(
                 f"ratings has shape {self.ratings.shape}; "
                 f"expected {(self.n_users, self.n_items)} like the factors"
             )
+
+
+def _largest(array: np.ndarray) -> float:
+    """Return the largest absolute value, NaN where there is one."""
+    return max(-float(array.min(initial=0)), float(array.max(initial=0)))
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

@@ -160,11 +160,29 @@ class SvdppEpochs:
         extremes = np.subtract(problem.ratings.rating_range, problem.mean)
         heaviest = float(users.weights.max()) if len(users.weights) else 1.0
         largest = float(np.max(extremes**2)) or 1e-12
-        self._limit = _IMPLAUSIBLE * heaviest * max(largest, self._first_error())
+        initial = self._mean_error()  # which may be that of a model of other ratings
+        if not math.isfinite(initial):
+            raise DivergenceError(
+                f"the errors that training starts from do not fit in {problem.dtype}; lower init_std, scale init or "
+                "the weights down, or use dtype='float64'"
+            )
+        self._usual = max(largest, initial)
+        self._limit = _IMPLAUSIBLE * heaviest * self._usual
 
-    def _first_error(self) -> float:
-        """Return the mean squared error of the start, which may be a model of other ratings."""
+    def _mean_error(self) -> float:
         return self.problem.squared_error(self.whole()) / self.problem.total_weight
+
+    def check(self) -> None:
+        """Raise if the last steps, whose errors no epoch has seen, made factors explode."""
+        if not self._mean_error() <= _IMPLAUSIBLE * self._usual:
+            raise self._divergence(self.epoch, self.rate.at(max(self.epoch - 1, 0)))
+
+    def _divergence(self, epoch: int, rate: float) -> DivergenceError:
+        return DivergenceError(
+            f"training diverged in epoch {epoch}: errors grew beyond any plausible value at learning rate "
+            f"{rate:.3g}; try learning_rate={self._smaller_rate():.2g} or a "
+            f"{'smaller' if rate * max(self.problem.reg, self.problem.reg_bias) > 1 else 'larger'} reg"
+        )
 
     def whole(self) -> Factors:
         """Return the factors that predict: users p_u + |N(u)|^-½ Σ y_j, items q_i."""
@@ -209,17 +227,15 @@ class SvdppEpochs:
 
         problem.workers.run(work, 16.0 * len(self._values) * rows.n_factors)
         if diverged[0]:
-            raise DivergenceError(
-                f"training diverged in epoch {self.epoch + 1}: errors grew beyond any plausible value at learning rate "
-                f"{rate:.3g}; try learning_rate={self._smaller_rate():.2g} or a larger reg"
-            )
+            raise self._divergence(self.epoch + 1, rate)
         self.epoch += 1
         return problem.rmse_of(math.fsum(squared))
 
     def _smaller_rate(self) -> float:
         """Return a rate that is certainly smaller and, for ratings of any scale, of a plausible size."""
         low, high = self.problem.ratings.rating_range
-        return min(self.rate.initial / 4, 0.04 / max(high - low, 1.0))
+        largest = max(self.problem.reg, self.problem.reg_bias, 1e-12)
+        return min(self.rate.initial / 4, 0.04 / max(high - low, 1.0), 0.5 / largest)
 
 
 def _places_in_batch(counts: np.ndarray, batch: int) -> tuple[np.ndarray, int]:

@@ -6,6 +6,7 @@ id column holds strings after all, or to say which line is malformed and why.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import itertools
 import math
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from cymf._column_choice import ColumnChoice, Columns, Positions, locate_columns
 from cymf._id_columns import Coded, IdEncoder
 from cymf._ratings_checks import naive_utc
+from cymf._validation import check_integer
 
 __all__ = ["read_text"]
 
@@ -42,6 +44,17 @@ def read_text(
     encoding: str,
 ) -> Columns:
     """Columns of a text file with one rating a line; see `Ratings.from_file`."""
+    check_integer("skip_lines", skip_lines, 0)
+    if separator is not None and (not isinstance(separator, str) or not separator):
+        raise ValueError(
+            f"separator={separator!r} separates nothing; expected text such as ',', or None"
+        )
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        raise ValueError(
+            f"encoding={encoding!r} is unknown; expected one that Python knows, such as 'utf-8'"
+        ) from None
     if encoding.lower().replace("-", "") == "utf8":
         encoding = "utf-8-sig"  # the same, and does without a byte order mark
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cymf._parallel import available_threads
+from cymf._parallel import available_threads, useful_threads
 
 __all__ = [
     "check_callback",
@@ -18,6 +18,7 @@ __all__ = [
     "check_flag",
     "check_integer",
     "check_number",
+    "check_spread",
     "check_threads",
     "random_generator",
 ]
@@ -46,6 +47,16 @@ def check_number(
     number = float(value)
     if not math.isfinite(number) or number < 0 or (positive and number == 0) or number > maximum:
         raise ValueError(f"{name}={value!r} is out of range; expected {expected}")
+    return number
+
+
+def check_spread(name: str, value: Any, dtype: np.dtype[Any]) -> float:
+    """Return the standard deviation of random factors, whose squares must fit in their dtype."""
+    number = check_number(name, value, positive=True)
+    if number > math.sqrt(float(np.finfo(dtype).max)):
+        raise ValueError(
+            f"{name}={value!r} is too large: squares of such factors do not fit in {dtype}; expected less, such as 0.1"
+        )
     return number
 
 
@@ -85,10 +96,10 @@ def check_callback(value: Any) -> None:
 
 
 def check_threads(value: Any) -> int:
-    """Return the number of threads; None means all processors this process may use."""
+    """Return the number of threads, no more than can be of use; None means all processors this process may use."""
     if value is None:
         return available_threads()
-    return check_integer("n_threads", value, 1)
+    return useful_threads(check_integer("n_threads", value, 1))
 
 
 def random_generator(value: Any) -> np.random.Generator:

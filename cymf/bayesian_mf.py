@@ -24,7 +24,7 @@ from cymf._validation import (
     check_dtype,
     check_flag,
     check_integer,
-    check_number,
+    check_spread,
     check_threads,
     random_generator,
 )
@@ -195,7 +195,7 @@ class BayesianMF(MatrixFactorization):
         thinning = check_integer("thinning", self.thinning, 1)
         sets = self.implicit_sets
         sets = None if sets is None else check_choice("implicit_sets", sets, ("user", "both"))
-        init_std = check_number("init_std", self.init_std, positive=True)
+        init_std = check_spread("init_std", self.init_std, check_dtype(self.dtype))
         keep = check_flag("store_ratings", self.store_ratings)
         generator = random_generator(self.random_state)
         n_threads, dtype = check_threads(self.n_threads), check_dtype(self.dtype)

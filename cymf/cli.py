@@ -47,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     0
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    for name in ("stdout", "stderr"):  # None where closed, and then print() takes the other one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):  # a title a terminal cannot show is no reason to fail
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -67,13 +70,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _INTERRUPTED
         except Exception as error:
             if _reader_has_gone(error):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                _forget_output()
                 return 0
             if arguments.debug:
                 traceback.print_exc()
             message = _message(error, arguments.debug)
             print(f"cymf {arguments.command}: error: {message}", file=sys.stderr)
-            console.document({"error": {"type": type(error).__name__, "message": message}})
+            try:
+                console.document({"error": {"type": type(error).__name__, "message": message}})
+                sys.stdout.flush()
+            except OSError:  # that it cannot be written may be what is the matter
+                _forget_output()
             return 1
 
 
@@ -82,6 +89,11 @@ def _reader_has_gone(error: Exception) -> bool:
     if os.name == "nt" and isinstance(error, OSError) and error.filename is None:
         return error.errno in (errno.EPIPE, errno.EINVAL)
     return isinstance(error, BrokenPipeError)
+
+
+def _forget_output() -> None:
+    """Let go of what could not be written, so that Python does not try again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
@@ -311,7 +323,10 @@ def _add_model(command: argparse.ArgumentParser, model: str) -> None:
 
 
 def _listed(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing")
+    return names
 
 
 def _nothing_to_check(arguments: argparse.Namespace, command: argparse.ArgumentParser) -> None:

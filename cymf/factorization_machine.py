@@ -360,6 +360,10 @@ class FactorizationMachine(Parameterized):
             raise AttributeError(
                 f"{name} is there with loss='logistic' only; this machine has loss={self.loss!r}"
             )
+        if self._state is not None and self._state.classes is None:
+            raise AttributeError(
+                f"{name} is there with loss='logistic' only, and this machine was fitted with another; fit it again"
+            )
 
     def _mean_prediction(self, state: FMState, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and deviation over draws of the scores, or of the second class's probabilities, in float64."""

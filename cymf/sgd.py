@@ -369,3 +369,4 @@ class SGD(ExplicitModel, ColdAnswers):
             )
 
         loop.run(step, measure, problem.iterate(epochs.working))
+        epochs.check()

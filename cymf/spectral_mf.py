@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import time
 from typing import Any, Self
@@ -171,10 +172,17 @@ class SpectralMF(MatrixFactorization):
         strengths = _strengths(ratings.csr(np.float64), ratings.shape)
         if not strengths.data.any():
             raise ValueError("all strengths are 0; expected some above")
-        user_degrees, item_degrees = strengths.sum(axis=1), strengths.sum(axis=0)
-        normalized = _normalized(
-            strengths, _power(user_degrees, user_exponent), _power(item_degrees, item_exponent)
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # noticed below
+            user_degrees, item_degrees = strengths.sum(axis=1), strengths.sum(axis=0)
+            normalized = _normalized(
+                strengths, _power(user_degrees, user_exponent), _power(item_degrees, item_exponent)
+            )
+        largest = float(np.abs(normalized.data).max())
+        if not largest < math.sqrt(float(np.finfo(dtype).max)):
+            raise DivergenceError(
+                f"the normalized matrix has numbers of up to {largest:.3g}, whose squares do not fit in {dtype}; bring "
+                "the strengths nearer to 1, or user_exponent and item_exponent nearer to 0, or use dtype='float64'"
+            )
         with Workers(n_threads) as workers, single_threaded_blas():
             in_dtype = normalized.astype(dtype)
             svd = truncated_svd(
@@ -223,7 +231,7 @@ class SpectralMF(MatrixFactorization):
                     "fold_in_scale": _power(item_degrees, 2 * item_exponent),
                     "fold_in_gains": np.divide(1, gains, out=np.zeros_like(gains), where=gains > 0),
                 },
-            )
+            ).finite()
         )
         log.end(svd.n_iter, stop_reason, {"objective": objective})
         return self

@@ -310,6 +310,7 @@ class SVDpp(ExplicitModel):
             return math.nan, train_rmse, problem.validation_rmse(epochs.whole())
 
         loop.run(step, measure, cast("Factors", epochs.rows))  # all it does is copy and assign
+        epochs.check()
 
     def _solve(
         self, state: FittedState, which: str, view: SparseView, n_threads: int

@@ -123,6 +123,16 @@ def test_permissions_and_links(tmp_path, path):
     assert load(path).n_iter_ == 2
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no named pipes")
+def test_a_pipe_or_device_is_not_replaced(path):
+    """As root, saving to /dev/null put a file in its place."""
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="not a device or pipe"):
+        made_up().save(path)
+    assert stat.S_ISFIFO(os.stat(path).st_mode)
+    assert os.listdir(path.parent) == [path.name]
+
+
 # --- damaged
 
 

@@ -15,6 +15,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 import sklearn.base
 
 import cymf
+from cymf._model_file import save_state
 
 X3 = np.array([[1.0, 0, 2], [0, 1, 1], [2, 2, 0], [1, 1, 1]])
 Y3 = np.array([1.0, 2, 3, 4])
@@ -193,3 +194,40 @@ def test_pickled_and_cloned():
     assert fresh.get_params() == model.get_params()
     with pytest.raises(cymf.NotFittedError):
         fresh.predict(X3)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("sample_weights", np.zeros((3, 7), np.float32)),
+        ("sample_constants", np.zeros((3, 1))),
+        ("weights", np.zeros(4, np.float64)),
+        ("factors", np.zeros((4, 2), np.int32)),
+    ],
+)
+def test_a_file_whose_arrays_do_not_fit_together(tmp_path, name, array):
+    X = np.random.default_rng(0).standard_normal((20, 4))
+    model = cymf.FactorizationMachine(2, max_iter=4, burn_in=1, n_samples=3).fit(X, X[:, 0])
+    model.save(tmp_path / "whole")
+    state = model._fitted()
+    arrays = {**state.arrays(), name: array}
+    save_state(model, tmp_path / "other", state.header(), arrays)
+    with pytest.raises(cymf.ModelFileError, match="do not fit together"):
+        cymf.load(tmp_path / "other")
+    cymf.load(tmp_path / "whole")
+
+
+def test_targets_whose_scores_do_not_fit():
+    """They were infinite predictions."""
+    X = np.random.default_rng(0).standard_normal((30, 5))
+    with np.errstate(all="ignore"), pytest.raises(cymf.DivergenceError):
+        cymf.FactorizationMachine(3, max_iter=5, burn_in=1).fit(1e18 * X, 1e18 * X[:, 0])
+
+
+def test_batches_and_penalties_of_no_sensible_size():
+    X = np.random.default_rng(0).standard_normal((30, 5))
+    whole = cymf.FactorizationMachine(2, solver="sgd", max_iter=3, batch_size=30).fit(X, X[:, 0])
+    model = cymf.FactorizationMachine(2, solver="sgd", max_iter=3, batch_size=10**30)
+    np.testing.assert_array_equal(model.fit(X, X[:, 0]).predict(X), whole.predict(X))
+    with pytest.raises(TypeError, match="reg=array"):
+        cymf.FactorizationMachine(2, solver="als", reg=np.array(1.0)).fit(X, X[:, 0])

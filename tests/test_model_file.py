@@ -397,3 +397,47 @@ def test_ids_of_a_loaded_model_are_the_ratings_ids(path):
     state = load(path)._state
     assert state.ratings.user_ids is state.user_ids
     assert isinstance(state.item_ids, IdMap)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda h, m: h.update(history=[1.0]),
+        lambda h, m: h.update(history=None),
+        lambda h, m: h.update(parameters=[1]),
+        lambda h, m: h.update(rating_range=3),
+        lambda h, m: h["arrays"].update(user_factors=None),
+        lambda h, m: h["arrays"]["user_factors"].update(shape=[10**30, 10**30]),
+        lambda h, m: h["arrays"]["user_factors"].update(shape=[-5, -3]),
+    ],
+)
+def test_headers_of_other_types(path, change):
+    """Some were an AttributeError."""
+    made_up().save(path)
+    rewrite(path, change)
+    with pytest.raises(ModelFileError):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("user_feature_factors", (2, 9)),
+        ("implicit_item_factors", (7, 9)),
+        ("own_user_factors", (5, 9)),
+        ("draws_item_bias", (2, 3)),
+        ("item_described", (3,)),
+    ],
+)
+def test_further_arrays_that_kernels_would_trust(path, name, shape):
+    """A row longer than the other side's was read beyond its end."""
+    made_up().save(path)
+
+    def change(header, members):
+        array = np.zeros(shape, np.float32)
+        members[f"extra_{name}.npy"] = npy(array)
+        header["arrays"][f"extra_{name}"] = {"dtype": array.dtype.str, "shape": list(shape)}
+
+    rewrite(path, change)
+    with pytest.raises(ModelFileError, match=f"{name} has shape"):
+        load(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import subprocess
 import sys
 import tracemalloc
@@ -167,3 +168,41 @@ def test_ann_index_without_usearch():
         [sys.executable, "-c", code, *sys.path], capture_output=True, text=True, check=False
     )
     assert 'pip install "cymf[ann]"' in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_folder_in_the_place_of_the_file(tmp_path, suffix):
+    """All was computed, and what was written stayed beside the folder under another name."""
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow")
+    (tmp_path / f"all.{suffix}").mkdir()
+    with pytest.raises(IsADirectoryError):
+        made_up()[0].recommend_all(tmp_path / f"all.{suffix}")
+    assert [file.name for file in tmp_path.iterdir()] == [f"all.{suffix}"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of file sizes are POSIX's")
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_full_disk(tmp_path, suffix):
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow")
+    path = tmp_path / f"all.{suffix}"
+    path.write_text("what was there")
+    script = f"""
+import resource, signal
+from made_up_models import made_up
+model, _ = made_up(300, 200)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    model.recommend_all({str(path)!r}, 50, exclude_seen=False)
+except OSError as error:
+    print("said", error)
+"""
+    folder = str(pathlib.Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert "said [Errno 27] File too large" in done.stdout
+    assert path.read_text() == "what was there"
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from cymf._archive import replacing
 from cymf._errors import CymfWarning, warn_caller
-from cymf._parallel import available_threads
+from cymf._parallel import available_threads, useful_threads
 from cymf._top_n import Exclusions, top_n_of_products
 
 __all__ = [
@@ -89,7 +89,8 @@ class FactorModel:
 
     @property
     def _n_threads(self) -> int:
-        return self.num_threads or available_threads()
+        wanted = self.num_threads
+        return useful_threads(wanted) if wanted and wanted > 0 else available_threads()
 
     @property
     def user_norms(self) -> np.ndarray:
