@@ -1,4 +1,4 @@
-"""Which column of a file is which."""
+"""Which column of a file or table is which."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _find(
         standard = (choice.user, choice.item) == (AUTO, AUTO) and choice.rating in (AUTO, None)
         place = 3 if choice.rating == AUTO else 2
         return place if role == "timestamp" and standard and count > place else None
-    plain = ["".join(filter(str.isalnum, name.lower())) for name in names]
+    plain = ["".join(filter(str.isalnum, str(name).lower())) for name in names]
     for name in _NAMES[role]:
         if name in plain:
             return plain.index(name)

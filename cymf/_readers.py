@@ -66,9 +66,7 @@ def _ratings_in(folder: Any) -> Any:
     )
 
 
-def read_table(
-    table: Any, user: str, item: str, rating: str | None, weight: str | None, timestamp: str | None
-) -> Columns:
+def read_table(table: Any, choice: ColumnChoice) -> Columns:
     """Columns of a pandas, polars or Arrow table; see `Ratings.from_table`."""
     import narwhals.stable.v1 as nw
 
@@ -81,22 +79,8 @@ def read_table(
             f"columns that are no table use Ratings.from_triplets)"
         ) from None
     names = frame.columns
-    chosen = {
-        "user": user,
-        "item": item,
-        "rating": rating,
-        "weight": weight,
-        "timestamp": timestamp,
-    }
-    for role, name in chosen.items():
-        if name is not None and name not in names:
-            listed = ", ".join(repr(other) for other in names)
-            raise ValueError(
-                f"the table has no column {name!r} for {role}: its columns are {listed}; "
-                f"say which one by {role}=…"
-                + (", or rating=None if each row counts 1" if role == "rating" else "")
-            )
-    return Columns(*(None if name is None else frame[name] for name in chosen.values()))
+    places = locate_columns(choice, names, len(names), "the table")
+    return Columns(*(None if at is None else frame[names[at]] for at in places))
 
 
 def _read_npz(path: Path, choice: ColumnChoice) -> Any:

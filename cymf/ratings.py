@@ -12,6 +12,7 @@ from scipy import sparse
 
 from cymf._alignment import align_index, check_same_shape
 from cymf._assembly import RatingArrays, assemble_matrix, assemble_triplets
+from cymf._column_choice import ColumnChoice
 from cymf._compressed import row_numbers, scipy_rows
 from cymf._id_columns import chunks
 from cymf._ids import IdMap
@@ -176,11 +177,11 @@ class Ratings:
         cls,
         table: Any,
         *,
-        user: str = "user",
-        item: str = "item",
-        rating: str | None = "rating",
-        weight: str | None = None,
-        timestamp: str | None = None,
+        user: str | int = "auto",
+        item: str | int = "auto",
+        rating: str | int | None = "auto",
+        weight: str | int | None = None,
+        timestamp: str | int | None = None,
         duplicates: Duplicates = "raise",
     ) -> Ratings:
         """Ratings from a table with one rating a row.
@@ -189,11 +190,11 @@ class Ratings:
         ----------
         table : pandas.DataFrame, polars.DataFrame, pyarrow.Table, or another that narwhals reads
             The table.
-        user, item, rating : str
-            Names of the columns; defaults "user", "item" and "rating". ``rating=None``: there are
-            no ratings, each row counts 1.
-        weight, timestamp : str, default=None
-            Names of further columns, see `from_triplets`. None: there are none.
+        user, item, rating : str or int, default="auto"
+            Columns, by name or by position from 0. "auto": the columns so named, or by a common variant
+            such as ``userId`` or ``movie_id``. ``rating=None``: there are no ratings, each row counts 1.
+        weight, timestamp : str, int or None, default=None
+            Further columns, see `from_triplets`. None: there are none; "auto" as above.
         duplicates : {"raise", "last", "first", "mean", "sum"}, default="raise"
             As in `from_triplets`.
 
@@ -206,7 +207,7 @@ class Ratings:
         TypeError
             If `table` is no table in memory.
         ValueError
-            If a column is not there, and as in `from_triplets`.
+            If a column is not there, or it is not plain which one it is, and as in `from_triplets`.
 
         Examples
         --------
@@ -216,7 +217,7 @@ class Ratings:
         >>> Ratings.from_table(table, user="who", item="what", rating="stars")
         <Ratings: 2 users × 1 item, 2 ratings from 4 to 5 (100 % of the cells)>
         """
-        columns = read_table(table, user, item, rating, weight, timestamp)
+        columns = read_table(table, ColumnChoice(user, item, rating, weight, timestamp))
         return cls.from_triplets(**columns._asdict(), duplicates=duplicates)
 
     @classmethod
@@ -612,8 +613,8 @@ def as_ratings(X: Any) -> Ratings:
     Parameters
     ----------
     X : Ratings, sparse matrix, dense array with NaN, masked array, or table
-        `Ratings` come back as they are, matrices go through `Ratings.from_matrix`, tables with the
-        columns user, item and rating through `Ratings.from_table`.
+        `Ratings` come back as they are, matrices go through `Ratings.from_matrix`, tables with
+        columns that are plainly user, item and rating through `Ratings.from_table`.
 
     Returns
     -------

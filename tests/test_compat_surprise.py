@@ -105,3 +105,8 @@ def test_refuses_what_surprise_refuses():
         drop_in.NMF(init_low=-1)
     with pytest.raises(ValueError, match="RandomState"):
         drop_in._generator("seed")
+
+
+def test_names_that_are_not_here_say_where():
+    with pytest.raises(ImportError, match="from surprise import Dataset"):
+        exec("from cymf.compat.surprise import SVD, Dataset")
