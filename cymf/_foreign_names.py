@@ -27,6 +27,7 @@ _NO_PARAMETERS = {
     "userCol": "columns are named by Ratings.from_table(table, user=…)",
     "itemCol": "columns are named by Ratings.from_table(table, item=…)",
     "ratingCol": "columns are named by Ratings.from_table(table, rating=…)",
+    "beta_loss": "errors are squared, other losses are not offered",
     "use_cg": "how rows are solved is said by solver=",
     "use_gpu": "cymf computes on processors only",
 }
