@@ -131,19 +131,19 @@ def _page_of(name: str) -> str:
     module = REPOSITORY / "cymf" / f"{name}.py"
     if module.exists() and name not in _listed(module):
         return _page_of_module(f"cymf.{name}")
-    page = f"# {name}\n\n::: cymf.{name}\n"
-    if name in BESIDE:
-        page += f"\n## {BESIDE[name].rpartition('.')[2]}\n\n::: {BESIDE[name]}\n"
-    return page
+    page = _entry(f"cymf.{name}", 1)
+    return page + _entry(BESIDE[name], 2) if name in BESIDE else page
 
 
 def _page_of_module(module: str) -> str:
-    path = REPOSITORY / f"{module.replace('.', '/')}.py"
-    parts = [f"# {module}", f"::: {module}\n    options:\n      members: false"]
-    for name in _listed(path):
-        options = "    options:\n      heading_level: 3"
-        parts += [f"## {name}", f"::: {module}.{name}\n{options}"]
-    return "\n\n".join(parts) + "\n"
+    names = _listed(REPOSITORY / f"{module.replace('.', '/')}.py")
+    opening = _entry(module, 1, members="false", show_root_full_path="true")
+    return opening + "".join(_entry(f"{module}.{name}", 2) for name in names)
+
+
+def _entry(path: str, level: int, **options: str) -> str:
+    lines = [f"      {name}: {value}\n" for name, value in options.items()]
+    return f"::: {path}\n    options:\n      heading_level: {level}\n{''.join(lines)}\n"
 
 
 def _page_of_kernels() -> str:

@@ -33,13 +33,12 @@ def described() -> dict[str, object]:
         "item": FILMS,
         "genres": ["War|Drama", "Drama", "Comedy"] * 4,
         "year": [1950 + 5 * number for number in range(12)],
-        "studio_code": [1, 2, 3] * 4,
     }
     return {
         "ratings": cymf.Ratings.from_triplets(*zip(*pairs, strict=True), values),
         "people": {"user": PEOPLE, "age": list(range(20, 28)), "gender": ["F", "M"] * 4},
         "films": films,
-        "table": films,
+        "table": films | {"studio_code": [1, 2, 3] * 4},
     }
 
 
@@ -47,7 +46,14 @@ def explored() -> dict[str, object]:
     ratings: cymf.Ratings = described()["ratings"]  # type: ignore[assignment]
     model = cymf.ALS(2).fit(ratings)
     log = [(user, FILMS[:3], FILMS[0], 1.0) for user in PEOPLE]
-    return {"model": model, "users": PEOPLE[:2], "items": FILMS[:2], "round_number": 3, "log": log}
+    return {
+        "cymf": cymf,
+        "model": model,
+        "users": PEOPLE[:2],
+        "items": FILMS[:2],
+        "round_number": 3,
+        "log": log,
+    }
 
 
 def described_cells() -> dict[str, object]:
@@ -57,7 +63,8 @@ def described_cells() -> dict[str, object]:
     lines = [f"{u}\t{i}\t{generator.integers(1, 6)}\t{n}" for n, (u, i) in enumerate(pairs)]
     Path("u1.base").write_text("\n".join(lines) + "\n")
     X = generator.normal(size=(40, 5))
-    clicks = cymf.Ratings.from_triplets(*zip(*pairs[::2], strict=True))
+    clicked = [pairs[n] for n in (0, 1, 4, 6, 9, 11)]  # every item once or twice, and none by all
+    clicks = cymf.Ratings.from_triplets(*zip(*clicked, strict=True))
     return {
         "users": cymf.Features(np.eye(3), ids=["ann", "bob", "cy"]),
         "items": cymf.Features(np.eye(4), ids=["tea", "rum", "gin", "ale"]),
