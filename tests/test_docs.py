@@ -45,7 +45,7 @@ def described() -> dict[str, object]:
 def explored() -> dict[str, object]:
     ratings: cymf.Ratings = described()["ratings"]  # type: ignore[assignment]
     model = cymf.ALS(2).fit(ratings)
-    log = [(user, FILMS[:3], FILMS[0], 1.0) for user in PEOPLE]
+    log = [(user, FILMS, FILMS[0], 1.0) for user in PEOPLE]
     return {
         "cymf": cymf,
         "model": model,

@@ -67,11 +67,11 @@ def bm25_weight(X: Any, K1: float = 100, B: float = 0.8) -> Any:
     >>> from cymf.compat.implicit import bm25_weight
     >>> plays = sp.csr_array(np.array([[4.0, 9.0], [0.0, 1.0], [0.0, 1.0], [3.0, 0.0], [2.0, 0.0]]))
     >>> bm25_weight(plays, K1=10, B=0.5).toarray().round(2)
-    array([[0.83, 1.51],
-           [0.  , 0.82],
-           [0.  , 0.82],
-           [1.2 , 0.  ],
-           [0.92, 0.  ]])
+    array([[0.39, 0.73],
+           [0.  , 0.34],
+           [0.  , 0.34],
+           [0.63, 0.  ],
+           [0.52, 0.  ]])
     """
     counts = sp.coo_matrix(X)
     lengths = np.ravel(counts.sum(axis=1))
