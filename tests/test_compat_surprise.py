@@ -113,6 +113,9 @@ def test_names_that_are_not_here_say_where():
         exec("from cymf.compat.surprise import SVD, Dataset")
 
 
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # dump leaves files open
 def test_the_migration_page_runs_with_surprise(tmp_path, monkeypatch):
     page = "docs/migration.md"
     if not (REPOSITORY / page).exists():

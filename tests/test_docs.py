@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from page_examples import REPOSITORY, python_blocks, run_page
+from page_examples import REPOSITORY, python_blocks
 
 import cymf
 import cymf.compat.implicit
@@ -113,8 +113,10 @@ def test_examples_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cymf.datasets, "load_movielens", lambda name: movielens)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="joblib")
-        left_out = run_page(f"docs/{page}.md", PAGES[page]())
-    assert left_out <= (page == "migration")
+        names = PAGES[page]()
+        for block in python_blocks(f"docs/{page}.md"):
+            if "surprise" not in block:  # which test_compat_surprise.py runs
+                exec(compile(block, f"{page}.md", "exec"), names)
 
 
 def test_nothing_links_to_a_page_that_is_not_there():
