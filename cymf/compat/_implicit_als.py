@@ -45,7 +45,8 @@ class AlternatingLeastSquares(FactorModel):
     use_native : bool, default True
         Without effect: the kernels are compiled in any case.
     use_cg : bool, default True
-        Whether rows are improved by three conjugate gradient steps, or solved exactly.
+        Whether rows are improved by three conjugate gradient steps, or solved exactly. Exact results are implicit's
+        but for rounding; steps are preconditioned, and get further than implicit's.
     use_gpu : bool, default False
         cymf has no kernels for graphics cards; True is an error.
     iterations : int, default 15
