@@ -1,4 +1,4 @@
-"""Files and tables, read into columns of users, items and ratings."""
+"""Files, read into columns of users, items and ratings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cymf._json_lines import JSON_SUFFIXES, read_json_lines
 from cymf._netflix import netflix_files, read_netflix
 from cymf._text_reader import read_text
 
-__all__ = ["read_file", "read_table"]
+__all__ = ["read_file"]
 
 _OF_MOVIELENS = ("ratings.csv", "ratings.dat", "u.data")  # in the folders of its archives
 
@@ -64,23 +64,6 @@ def _ratings_in(folder: Any) -> Any:
         f"{folder} holds none of {', '.join(_OF_MOVIELENS)} and no files of the Netflix prize: name the file of "
         "ratings itself"
     )
-
-
-def read_table(table: Any, choice: ColumnChoice) -> Columns:
-    """Columns of a pandas, polars or Arrow table; see `Ratings.from_table`."""
-    import narwhals.stable.v1 as nw
-
-    try:
-        frame = nw.from_native(table, eager_only=True)
-    except TypeError:
-        raise TypeError(
-            f"table must be a pandas, polars or Arrow table in memory; given "
-            f"{type(table).__module__}.{type(table).__name__} (collect() a lazy one first; for "
-            f"columns that are no table use Ratings.from_triplets)"
-        ) from None
-    names = frame.columns
-    places = locate_columns(choice, names, len(names), "the table")
-    return Columns(*(None if at is None else frame[names[at]] for at in places))
 
 
 def _read_npz(path: Path, choice: ColumnChoice) -> Any:

@@ -96,6 +96,7 @@ PAGES: dict[str, Callable[[], dict[str, object]]] = {
     "daily-updates": nothing,
     "evaluation": nothing,
     "serving": nothing,
+    "tables-and-ids": nothing,
     "scikit-learn": nothing,
 }
 
