@@ -6,7 +6,7 @@ Constructors, defaults, methods and meanings are those of implicit 0.7 on proces
 in the other. implicit need not be installed. Different on purpose:
 
 - ``csr_array`` is accepted wherever ``csr_matrix`` is, and a ``RandomState`` as ``random_state``.
-- ALS by conjugate gradients (``use_cg=True``, the default) takes other steps, which get further; with
+- The conjugate gradient steps of ALS (``use_cg=True``, the default) are preconditioned and end elsewhere; with
   ``use_cg=False`` results are implicit's but for rounding. BPR draws its pairs in another order.
 - Missing answers of a batch are -1 with score NaN, and are left out for a single user; implicit pads by item 0.
 - Results do not depend on the number of threads, BPR's included, and BLAS threads need no environment variable.
