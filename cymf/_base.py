@@ -17,8 +17,8 @@ from cymf._queries import (
     Unknown,
     broadcast_pairs,
     observations,
+    pairs_of,
     rows_of,
-    split_pairs,
 )
 from cymf._recommender import Recommender
 
@@ -152,9 +152,10 @@ class MatrixFactorization(Recommender, ABC):
 
         Parameters
         ----------
-        users : scalar, array-like of shape (n_pairs,), or array-like or table of shape (n_pairs, 2)
+        users : scalar, array-like of shape (n_pairs,), array-like or table of shape (n_pairs, 2), or Ratings
             Users; or, without `items`, pairs of a user and an item: a table with columns so named, or just two. Pairs
-            of different types, such as a number and a string, are given as a list, a table or an object array.
+            of different types, such as a number and a string, are given as a list, a table or an object array. Of
+            `Ratings`, such as the test part of a split, the users and items, in storage order.
         items : scalar or array-like of shape (n_pairs,), optional
             Items. A scalar is paired with everything on the other side.
         by : {"id", "index"}, default "id"
@@ -192,7 +193,7 @@ class MatrixFactorization(Recommender, ABC):
         """
         state = self._fitted()
         if items is None:
-            users, items = split_pairs(users)
+            users, items = pairs_of(users, by)
         users, items = query_column(users, "users"), query_column(items, "items")
         user_rows = rows_of(users, Axis.users(state), by=by, unknown=unknown)
         item_rows = rows_of(items, Axis.items(state), by=by, unknown=unknown)

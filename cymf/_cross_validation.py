@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cymf._foreign_names import unknown_parameter
 from cymf._parallel import available_threads
 from cymf._ranking_evaluation import evaluate_ranking
 from cymf._ranking_metrics import as_metrics
@@ -158,9 +159,7 @@ def fresh_model(model: Any, n_jobs: int = 1, /, **changes: Any) -> Any:
         parameters["n_threads"] = limit if given is None else min(given, limit)
     unknown = [name for name in changes if name not in parameters]
     if unknown:
-        raise ValueError(
-            f"{type(model).__name__} has no parameter {unknown[0]!r}; it has {', '.join(parameters)}"
-        )
+        raise ValueError(unknown_parameter(type(model).__name__, unknown[0], parameters))
     return type(model)(**parameters | copy.deepcopy(changes))
 
 

@@ -10,6 +10,7 @@ from cymf._errors import NotFittedError
 from cymf._parameters import Parameterized
 
 if TYPE_CHECKING:
+    from cymf._ids import IdMap
     from cymf._state import FittedState
 
 __all__ = ["Fitted"]
@@ -38,6 +39,19 @@ class Fitted(Parameterized):
 
     def __sklearn_is_fitted__(self) -> bool:
         return self._state is not None
+
+    @property
+    def user_ids_(self) -> IdMap | None:
+        """Ids of the users in the order of the rows, as `Ratings.user_ids`; None where they are the row numbers.
+
+        ``user_ids_.ids`` is the array of ids, ``user_ids_.to_index(["ann"])`` are their rows in `user_factors_`.
+        """
+        return self._fitted().user_ids
+
+    @property
+    def item_ids_(self) -> IdMap | None:
+        """Ids of the items, as `user_ids_`."""
+        return self._fitted().item_ids
 
     @property
     def user_factors_(self) -> np.ndarray:

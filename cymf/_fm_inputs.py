@@ -212,13 +212,13 @@ def read_weights(weights: Any, n_rows: int, dtype: np.dtype[Any]) -> np.ndarray:
         raise ValueError(
             f"sample_weight goes up to {given.max():.6g}, which does not fit in {dtype}; scale it down"
         )
-    weights: np.ndarray = given.astype(dtype)
-    if not weights.any():
+    kept: np.ndarray = given.astype(dtype)
+    if not kept.any():
         raise ValueError(
             f"sample_weight goes up to {given.max():.6g}, which is 0 in {dtype}, so that no row counts; scale it up, "
             "or use dtype='float64'"
         )
-    return weights
+    return kept
 
 
 def read_column_groups(groups: Any, X: Any, n_columns: int) -> np.ndarray:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from cymf._foreign_names import unknown_parameter
+
 if TYPE_CHECKING:
     from sklearn.utils import Tags
 
@@ -26,6 +28,16 @@ class Parameterized:
     Two objects of one class with equal parameters are interchangeable before ``fit``:
     ``type(model)(**model.get_params())`` is an unfitted copy, and so is ``sklearn.base.clone``.
     """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Refuse arguments that the constructor does not have, naming those it has."""
+        parameters = inspect.signature(cls.__init__).parameters
+        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+            for name in kwargs:
+                if name not in parameters:
+                    message = unknown_parameter(cls.__name__, name, cls._parameter_defaults())
+                    raise TypeError(message)
+        return object.__new__(cls)
 
     @classmethod
     def _parameter_defaults(cls) -> dict[str, Any]:
@@ -69,9 +81,7 @@ class Parameterized:
         known = self._parameter_defaults()
         for name in params:
             if name not in known:
-                raise ValueError(
-                    f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}"
-                )
+                raise ValueError(unknown_parameter(type(self).__name__, name, known))
         for name, value in params.items():
             setattr(self, name, value)
         return self

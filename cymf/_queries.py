@@ -36,6 +36,7 @@ __all__ = [
     "observations",
     "own_candidates",
     "ids_of",
+    "pairs_of",
     "positions_of",
     "row_of",
     "rows_of",
@@ -179,6 +180,13 @@ def split_pairs(pairs: Any) -> tuple[Any, Any]:
             "shape (n, 2) with one user and one item each"
         )
     return array[:, 0], array[:, 1]
+
+
+def pairs_of(X: Any, by: By) -> tuple[Any, Any]:
+    """Return users and items of Ratings, or of pairs as `split_pairs` takes them."""
+    if not isinstance(X, Ratings):
+        return split_pairs(X)
+    return (X.users, X.items) if by == "index" else X.to_triplets()[:2]
 
 
 def broadcast_pairs(

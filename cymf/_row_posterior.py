@@ -294,7 +294,8 @@ def _made_once(
         return known[parameters]
     except (KeyError, TypeError):  # what is not hashable is no parameter, as the checks will say
         with single_threaded_blas():
-            known[parameters] = found = make(state, estimator)
+            found: RowPosterior = make(state, estimator)
+            known[parameters] = found
     return found
 
 

@@ -65,6 +65,16 @@ def test_fitted_attributes():
     assert np.shares_memory(model.H_, model.item_factors_)
 
 
+@pytest.mark.parametrize("ids", ["int", "str"])
+def test_rows_are_found_by_id(ids):
+    model, _ = made_up(ids=ids)
+    (item,) = model.item_ids_.to_ids([3])
+    (row,) = model.item_ids_.to_index([item])
+    assert row == 3
+    assert model.user_ids_.ids.tolist() == model._state.ratings.user_ids.ids.tolist()
+    assert made_up()[0].user_ids_ is None
+
+
 def test_history_is_a_copy():
     model, _ = made_up()
     model.history_["objective"].append(0.0)
@@ -193,6 +203,22 @@ def test_predict_pairs_of_different_types():
     np.testing.assert_allclose(model.predict(pairs), expected)
     np.testing.assert_allclose(model.predict(pd.DataFrame(pairs)), expected)
     np.testing.assert_allclose(model.predict(np.array(pairs, dtype=object)), expected)
+
+
+@pytest.mark.parametrize("ids", [None, "int", "str"])
+def test_predict_takes_the_pairs_of_ratings(ids):
+    model, _ = made_up(ids=ids)
+    ratings = model._state.ratings
+    test = ratings.subset(np.arange(0, ratings.nnz, 2))
+    expected = all_predictions(model)[test.users, test.items]
+    np.testing.assert_allclose(model.predict(test), expected)
+    np.testing.assert_allclose(model.predict(test, by="index"), expected)
+    assert model.rmse(test) == pytest.approx(
+        np.sqrt(np.mean((model.predict(test) - test.values) ** 2))
+    )
+    other = Ratings.from_triplets(["nobody"], ["nothing"], [1.0])
+    if ids == "str":
+        assert model.predict(other).tolist() == [model.global_mean_]
 
 
 def test_ids_of_a_matrix_may_come_as_floats():

@@ -10,7 +10,9 @@ from cymf.compat.implicit import (
     AlternatingLeastSquares,
     BayesianPersonalizedRanking,
     ParameterWarning,
+    bm25_weight,
     calculate_loss,
+    tfidf_weight,
 )
 
 CLASSES = (AlternatingLeastSquares, BayesianPersonalizedRanking)
@@ -173,3 +175,26 @@ def test_bpr_tells_how_many_pairs_are_in_order(liked):
     model.fit(liked, False, lambda epoch, seconds, correct, skipped: told.append((epoch, correct)))
     assert [epoch for epoch, _ in told] == list(range(30))
     assert told[0][1] < told[-1][1] <= liked.nnz
+
+
+def test_weights_by_definition(liked):
+    counts, before = liked.toarray(), liked.data.copy()
+    n_rows, lengths = len(counts), counts.sum(axis=1)
+    tfidf, bm25 = np.zeros(counts.shape), np.zeros(counts.shape)
+    for row, column in zip(*counts.nonzero(), strict=True):
+        rarity = np.log(n_rows / (1 + np.count_nonzero(counts[:, column])))
+        count, length = counts[row, column], 1 - 0.3 + 0.3 * lengths[row] / lengths.mean()
+        tfidf[row, column] = np.sqrt(count) * rarity
+        bm25[row, column] = count * (7 + 1) / (7 * length + count) * rarity
+    np.testing.assert_allclose(tfidf_weight(liked).toarray(), tfidf, rtol=1e-5)
+    np.testing.assert_allclose(bm25_weight(liked, K1=7, B=0.3).toarray(), bm25, rtol=1e-5)
+    np.testing.assert_array_equal(liked.data, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [("LogisticMatrixFactorization", "cymf.LogisticMF"), ("CosineRecommender", "from implicit")],
+)
+def test_names_that_are_not_here_say_where(name, instead):
+    with pytest.raises(ImportError, match=f"has no {name}: .*{instead}"):
+        exec(f"from cymf.compat.implicit import {name}")

@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+from page_examples import REPOSITORY, python_blocks
 
 pytest.importorskip("surprise", reason="Surprise is not installed: pip install scikit-surprise")
 
@@ -105,3 +106,25 @@ def test_refuses_what_surprise_refuses():
         drop_in.NMF(init_low=-1)
     with pytest.raises(ValueError, match="RandomState"):
         drop_in._generator("seed")
+
+
+def test_names_that_are_not_here_say_where():
+    with pytest.raises(ImportError, match="from surprise import Dataset"):
+        exec("from cymf.compat.surprise import SVD, Dataset")
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # dump leaves files open
+def test_the_migration_page_runs_with_surprise(tmp_path, monkeypatch):
+    page = "docs/migration.md"
+    if not (REPOSITORY / page).exists():
+        pytest.skip("there is no documentation beside these tests")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in python_blocks(page):
+        exec(block, names)
+        if "from surprise import" in block:
+            break
+    model, loaded = names["model"], surprise.dump.load("svd.dump")[1]
+    assert loaded.predict(12, 30) == model.predict(12, 30)

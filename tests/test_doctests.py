@@ -9,16 +9,20 @@ import pkgutil
 import pytest
 
 import cymf
+import cymf.compat
 
 MODULES = [
     info.name
-    for info in pkgutil.iter_modules(cymf.__path__, "cymf.")
+    for package in (cymf, cymf.compat)
+    for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
     if not info.ispkg and info.name != "cymf.__main__"
 ]
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name):
+    if name == "cymf.compat.surprise":
+        pytest.importorskip("surprise")
     results = doctest.testmod(importlib.import_module(name))
     assert results.failed == 0
 

@@ -43,9 +43,34 @@ def test_set_params_returns_self():
 
 def test_set_params_with_an_unknown_name_changes_nothing():
     model = Sample()
-    with pytest.raises(ValueError, match=r"Sample has no parameter 'lambda_'; it has n_factors"):
-        model.set_params(reg=2.0, lambda_=1)
+    with pytest.raises(ValueError, match=r"Sample has no parameter 'depth'; it has n_factors"):
+        model.set_params(reg=2.0, depth=1)
     assert model.reg == 0.1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"depth": 3}, "Sample has no parameter 'depth'; it has n_factors, reg"),
+        ({"factors": 3}, r"cymf calls it n_factors \(it has n_factors, reg"),
+        ({"reg": 1, "regParam": 0.1}, "'regParam'; cymf calls it reg "),
+        ({"implicitPrefs": True}, "cymf.ImplicitALS"),
+        ({"lr_all": 0.1}, "no parameter 'lr_all'; it has"),  # nor has it one under our name
+    ],
+)
+def test_the_constructor_names_what_other_libraries_call_otherwise(given, message):
+    with pytest.raises(TypeError, match=message):
+        Sample(**given)
+    with pytest.raises(ValueError, match=message):
+        Sample().set_params(**given)
+
+
+def test_a_constructor_that_takes_any_name_gets_it():
+    class Open(Parameterized):
+        def __init__(self, **others):
+            self.others = others
+
+    assert Open(factors=3).others == {"factors": 3}
 
 
 @pytest.mark.parametrize(

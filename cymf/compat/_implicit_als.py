@@ -51,7 +51,8 @@ class AlternatingLeastSquares(FactorModel):
     use_native : bool, default True
         Without effect: the kernels are compiled in any case.
     use_cg : bool, default True
-        Whether rows are improved by three conjugate gradient steps, or solved exactly.
+        Whether rows are improved by three conjugate gradient steps, or solved exactly. Exact results are implicit's
+        but for rounding; the steps are preconditioned and end elsewhere than implicit's.
     use_gpu : bool, default False
         cymf has no kernels for graphics cards; True is an error.
     iterations : int, default 15

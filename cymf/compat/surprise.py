@@ -2,9 +2,10 @@
 
     from cymf.compat.surprise import SVD, SVDpp, NMF      # instead of: from surprise import SVD, SVDpp, NMF
 
-They are subclasses of Surprise's ``AlgoBase`` (Surprise must be installed) and work in its ``cross_validate``,
-``GridSearchCV``, ``train_test_split`` and ``dump``. Parameters, defaults, attributes and meanings are Surprise's, with
-one parameter more: ``exact=True`` follows its order of work, so that results are the same to the last digit.
+All else is still imported from Surprise, which must be installed: they are subclasses of its ``AlgoBase`` and work in
+its ``cross_validate``, ``GridSearchCV``, ``train_test_split`` and ``dump``. Parameters, defaults, attributes and
+meanings are Surprise's, with one parameter more: ``exact=True`` follows its order of work, so that results are the same
+to the last digit.
 
 Where training diverges, Surprise silently predicts a bound of the scale; these classes warn (`ConvergenceWarning`) and
 predict the mean.
@@ -16,7 +17,7 @@ import gc
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 import numpy as np
 
@@ -49,6 +50,16 @@ else:
         ) from _problem
 
 __all__ = ["NMF", "SVD", "SVDpp"]
+
+
+def __getattr__(name: str) -> NoReturn:
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise ImportError(
+        f"{__name__} has no {name}, it has {', '.join(__all__)}; all else is Surprise's own: "
+        f"from surprise import {name}",
+        name=__name__,
+    )
 
 
 class _Runs(NamedTuple):
