@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cymf._archive import replacing
 
 if TYPE_CHECKING:
-    from cymf.ratings import Ratings
+    from cymf._stored_ratings import StoredRatings
 
 __all__ = ["write_ratings"]
 
@@ -23,7 +23,7 @@ _PIECE = 1 << 20  # ratings written at once
 SUFFIXES = (".csv", ".tsv", ".parquet", ".npz")
 
 
-def write_ratings(ratings: Ratings, path: str | os.PathLike[str]) -> None:
+def write_ratings(ratings: StoredRatings, path: str | os.PathLike[str]) -> None:
     """Write ratings; see `Ratings.to_file`."""
     suffix = Path(path).suffix
     if suffix not in SUFFIXES:
@@ -48,7 +48,7 @@ def write_ratings(ratings: Ratings, path: str | os.PathLike[str]) -> None:
             _write_text(ratings, stream, "," if suffix == ".csv" else "\t")
 
 
-def _pieces(ratings: Ratings, size: int) -> Iterator[dict[str, NDArray[Any]]]:
+def _pieces(ratings: StoredRatings, size: int) -> Iterator[dict[str, NDArray[Any]]]:
     """Yield the columns of some ratings after the other, in storage order, with ids for row numbers."""
     for start in range(0, max(1, ratings.nnz), size):
         part = slice(start, start + size)
@@ -69,7 +69,7 @@ def _plain(column: NDArray[Any]) -> NDArray[Any]:
     return column.astype(str) if column.dtype == object else column
 
 
-def _write_text(ratings: Ratings, stream: IO[bytes], separator: str) -> None:
+def _write_text(ratings: StoredRatings, stream: IO[bytes], separator: str) -> None:
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
     writer = csv.writer(text, delimiter=separator, lineterminator="\n")
     for number, columns in enumerate(_pieces(ratings, _PIECE)):
@@ -81,7 +81,7 @@ def _write_text(ratings: Ratings, stream: IO[bytes], separator: str) -> None:
     text.detach()
 
 
-def _write_parquet(ratings: Ratings, stream: IO[bytes]) -> None:
+def _write_parquet(ratings: StoredRatings, stream: IO[bytes]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
