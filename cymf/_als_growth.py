@@ -33,10 +33,10 @@ def updated(
         )
     growth = grow(old, ratings)
     assert growth.all is not None
-    solve = row_solver(RowObjective.of(estimator, old), settings.n_threads)
-    rows = GrownRows(old, growth, growth.all, solve, settings)
     size = TrainingSize(growth.new.shape, growth.new.nnz, settings.n_threads)
     log = FitLog(type(estimator).__name__, "partial_fit", size, n_iter)
+    solve = row_solver(RowObjective.of(estimator, old), settings.n_threads)
+    rows = GrownRows(old, growth, growth.all, solve, settings)
     users, items = rows.touched
     if len(rows.new[1].numbers):  # before their users, whose rows they would disturb
         rows.solve_new()

@@ -241,9 +241,9 @@ class SGD(ExplicitModel, ColdAnswers):
         Only the given ratings are visited. The factors grow by the rows of users and items that are new; these start
         as the exact solution for their ratings of what is known, all else fixed, and at random where new users have
         rated nothing but new items. μ stays what it was, as do ``history_``, ``n_iter_`` and ``stop_reason_``, which
-        tell how training over all ratings went. The penalty's n counts old and new ratings together; a model that keeps
-        no ratings cannot tell a cell that is rated again from a new one, and counts it again. An unfitted model is
-        fitted to the ratings.
+        tell how training over all ratings went. The penalty's n counts old and new ratings together; a model that
+        keeps no ratings cannot tell a cell that is rated again from a new one, and counts it again. An unfitted model
+        is fitted to the ratings.
 
         Parameters
         ----------

@@ -20,7 +20,7 @@ UPDATED = tuple(name for name, estimator in ESTIMATORS.items() if hasattr(estima
 def small(name: str, n_iter: int = 4, **parameters: Any) -> Any:
     """An unfitted model that does exactly so many iterations, if it does any."""
     if name == "BayesianMF":
-        own = {"n_factors": 3, "burn_in": 1, "n_samples": n_iter - 1}
+        own = {"n_factors": 3, "burn_in": 1, "n_samples": n_iter - 1, "thinning": 1}
     elif name == "NMF":
         own = {"n_components": 3, "max_iter": n_iter, "tol": 0}
     elif name == "FactorizationMachine":

@@ -29,6 +29,8 @@ from cymf.sgd import SGD
 if TYPE_CHECKING:  # Surprise has no types
 
     class AlgoBase:
+        """What is used of Surprise's."""
+
         trainset: Any
 
         def __init__(self, **kwargs: Any) -> None: ...
@@ -88,12 +90,6 @@ class _Factorization(AlgoBase, ABC):
     qi: np.ndarray
     bu: np.ndarray
     bi: np.ndarray
-    lr_bu: float
-    lr_bi: float
-    reg_bu: float
-    reg_bi: float
-    reg_pu: float
-    reg_qi: float
     biased: bool = True
     exact: bool
     n_factors: int
@@ -207,6 +203,16 @@ class SVD(_Factorization):
         Biases.
     """
 
+    pu: np.ndarray
+    qi: np.ndarray
+    bu: np.ndarray
+    bi: np.ndarray
+    lr_bu: float
+    lr_bi: float
+    reg_bu: float
+    reg_bi: float
+    reg_pu: float
+    reg_qi: float
     lr_pu: float
     lr_qi: float
 
@@ -327,6 +333,16 @@ class SVDpp(_Factorization):
     Koren 2008, "Factorization meets the neighborhood: a multifaceted collaborative filtering model", section 4.
     """
 
+    pu: np.ndarray
+    qi: np.ndarray
+    bu: np.ndarray
+    bi: np.ndarray
+    lr_bu: float
+    lr_bi: float
+    reg_bu: float
+    reg_bi: float
+    reg_pu: float
+    reg_qi: float
     lr_pu: float
     lr_qi: float
     lr_yj: float
@@ -433,6 +449,17 @@ class NMF(_Factorization):
     Luo et al. 2014, "An efficient non-negative matrix-factorization-based approach to collaborative filtering for
     recommender systems".
     """
+
+    pu: np.ndarray
+    qi: np.ndarray
+    bu: np.ndarray
+    bi: np.ndarray
+    lr_bu: float
+    lr_bi: float
+    reg_bu: float
+    reg_bi: float
+    reg_pu: float
+    reg_qi: float
 
     def __init__(
         self,
