@@ -25,7 +25,7 @@ __all__ = [
 LIBRARIES = ("pandas", "polars", "pyarrow")
 
 _INTEGER = re.compile(r"u?int(8|16|32|64)", re.IGNORECASE)
-_DICTIONARY = re.compile(r"dictionary<values=(\w+), indices=(\w+), ordered=([01])>")
+_DICTIONARY = re.compile(r"dictionary<values=((?!string_view)\w+), indices=(\w+), ordered=([01])>")
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,19 +317,17 @@ def _arrow_column(values: NDArray[Any], kind: ColumnType | None) -> Any:
             )
         return plain
     wanted = _arrow_type(kind.words)
-    if values.dtype == object:
-        return pa.array(values.tolist(), wanted)
-    plain = pa.array(values)
-    if kind.is_categorical:
-        indices = plain.dictionary_encode()
+    entries = values.tolist() if values.dtype == object else values
+    if not kind.is_categorical:
         return (
-            pa.DictionaryArray.from_arrays(
-                indices.indices.cast(wanted.index_type), indices.dictionary, ordered=wanted.ordered
-            )
-            if wanted.value_type == plain.type
-            else plain
+            pa.array(entries, wanted) if values.dtype == object else pa.array(entries).cast(wanted)
         )
-    return plain.cast(wanted)
+    fits = pa.types.is_integer(wanted.value_type) != (values.dtype == object)
+    encoded = pa.array(entries, wanted.value_type if fits else None).dictionary_encode()
+    indices = encoded.indices
+    if len(encoded.dictionary) <= np.iinfo(str(wanted.index_type)).max:
+        indices = indices.cast(wanted.index_type)
+    return pa.DictionaryArray.from_arrays(indices, encoded.dictionary, ordered=wanted.ordered)
 
 
 def _arrow_table(columns: Mapping[Any, tuple[NDArray[Any], ColumnType | None]]) -> Any:

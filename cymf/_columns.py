@@ -90,6 +90,8 @@ def number_column(values: Any, what: str) -> NDArray[Any]:
             raise ValueError(f"{what} must be 1-D, one per rating; given shape {array.shape}")
         return array
     _reject_nulls(series, what)
+    if getattr(series.dtype, "time_zone", None) is not None:
+        series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     return np.asarray(series.to_numpy())
 
 

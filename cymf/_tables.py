@@ -33,12 +33,17 @@ def open_table(X: Any) -> nw.DataFrame[Any] | None:
         X = pyarrow.table(X)
     try:
         frame: nw.DataFrame[Any] = nw.from_native(X, eager_only=True)
+        alike = len(set(frame.columns)) < len(frame.columns)
     except TypeError:
         return None
-    except ValueError as twice:
+    except ValueError:  # newer versions look for themselves
+        alike = True
+    if alike:
+        names = list(getattr(X, "column_names", None) or X.columns)
+        twice = sorted({repr(name) for name in names if names.count(name) > 1})
         raise ValueError(
-            f"the table has several columns of a name; expected one of each: {' '.join(str(twice).split())}"
-        ) from None
+            f"the table has several columns called {', '.join(twice)}; expected names that occur once: rename them"
+        )
     return frame
 
 

@@ -347,7 +347,7 @@ def test_rows_of_a_matrix_are_their_numbers():
             "none of the 2 users of user_features has ratings",
         ),
         (cymf.Features(np.eye(2), ids=[1, 2]), TypeError, "known user ids are strings"),
-        (7, TypeError, "user_features is a builtins.int"),
+        (7, TypeError, "user_features is a int"),
     ],
 )
 def test_features_that_do_not_fit_the_ratings(users, error, message):

@@ -265,10 +265,10 @@ def test_names_that_are_no_strings():
     nested = pd.DataFrame([[7, 1, 5]], columns=pairs)
     chosen = {"user": ("who", ""), "item": ("what", "film"), "rating": ("what", "stars")}
     assert Ratings.from_table(nested, **chosen).values.tolist() == [5]
-    with pytest.raises(ValueError, match=r"several columns of a name; expected one of each.*'a'"):
+    with pytest.raises(ValueError, match="several columns called 'a'; expected"):
         Ratings.from_table(pd.DataFrame([[1, 2]], columns=["a", "a"]))
     pa = pytest.importorskip("pyarrow")
-    with pytest.raises(ValueError, match=r"several columns of a name; expected one of each.*'a'"):
+    with pytest.raises(ValueError, match="several columns called 'a'; expected"):
         Ratings.from_table(pa.table([[1], [2]], names=["a", "a"]))
     by_place = Ratings.from_table(
         pd.DataFrame({"who": [1], "what": [2], "stars": [3]}), user=0, item=1, rating=2
@@ -535,7 +535,7 @@ def test_columns_that_are_no_ids():
         (pd.Series(pd.Categorical([1.5])), "entry 0 is 1.5"),
         (pl.Series([[1]]), "holds List"),
         (pl.Series([{"a": 1}]), "holds Struct"),
-        (pl.Series([b"a"]), "holds Binary"),
+        (pl.Series([b"a"]), "holds Binary|a bytes"),
     ):
         with pytest.raises(TypeError, match=words):
             Ratings.from_triplets(column, [1])
