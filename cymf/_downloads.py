@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import secrets
+import shutil
 import sys
+import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Archive", "data_folders", "fetch", "folders_of", "not_found"]
+from cymf._extras import missing
+
+__all__ = ["Archive", "data_folders", "fetch", "folders_of", "incomplete", "not_found"]
 
 _LOGGER = logging.getLogger("cymf")
 
@@ -62,23 +69,75 @@ def not_found(archive: Archive, folders: list[Path]) -> FileNotFoundError:
 
 
 def fetch(archive: Archive, folder: Path) -> None:
-    """Fetch, check and unpack an archive; its terms go to the log ``cymf`` as a warning, once a download."""
+    """Fetch, check and unpack an archive; its terms go to the log ``cymf`` as a warning, once a download.
+
+    Nothing is found under the name of the archive, or of its folder, before it is whole. The archive stays, so that
+    unpacking anew needs no network.
+    """
     try:
         import pooch
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "downloading needs the package pooch: install it with `pip install pooch`, or unpack "
-            f"{archive.url} into {folder} by hand",
-            name="pooch",
+        raise missing(
+            "pooch", "downloading", f", or unpack {archive.url} into {folder} by hand"
         ) from None
-    pooch.retrieve(
-        archive.url,
-        known_hash=archive.checksum,
-        fname=archive.url.rpartition("/")[2],
-        path=folder,
-        processor=pooch.Unzip(extract_dir="." if archive.has_folder else archive.folder),
-    )
+    _LOGGER.info("fetching %s from %s to %s", archive.name, archive.url, folder)
+    by_hand = f"unpack {archive.url} into {folder} by hand"
+    try:
+        with _quiet(pooch.get_logger()):
+            path = pooch.retrieve(
+                archive.url,
+                known_hash=archive.checksum,
+                fname=archive.url.rpartition("/")[2],
+                path=folder,
+            )
+    except ValueError as mismatch:
+        raise ValueError(
+            f"what came from {archive.url} is not {archive.name} as it was published, whose hash is "
+            f"{archive.checksum}; nothing of it was kept: try again, or {by_hand}"
+        ) from mismatch
+    except OSError as problem:
+        if problem.errno is not None:  # of the disk, not of the network
+            raise
+        raise ConnectionError(
+            f"{archive.name} could not be fetched ({problem}); nothing of it was kept: try again, or {by_hand}"
+        ) from problem
     _LOGGER.warning("%s: %s", archive.name, archive.terms)
+    _unpack(Path(path), archive, folder)
+
+
+def incomplete(archive: Archive, folder: Path) -> FileNotFoundError:
+    """The error for a folder that should hold data, and does not."""
+    return FileNotFoundError(
+        f"{folder / archive.folder} is there, but lacks files of {archive.name}: remove it, and load the data again"
+    )
+
+
+def _unpack(path: Path, archive: Archive, folder: Path) -> None:
+    """Unpack beside the place where the data belong, and move them there when they are whole."""
+    unfinished = folder / f".{archive.folder}-{secrets.token_hex(4)}"
+    target = folder / archive.folder
+    try:
+        with zipfile.ZipFile(path) as packed:
+            packed.extractall(unfinished)
+        whole = unfinished / archive.folder if archive.has_folder else unfinished
+        try:
+            whole.rename(target)
+        except OSError:
+            if not target.is_dir():  # otherwise somebody else was faster
+                raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """Keep a logger to warnings: nothing is printed unasked."""
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _cache_folder() -> Path:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy import sparse
 
 from cymf._alignment import align_index, check_same_shape
-from cymf._assembly import RatingArrays, assemble_matrix, assemble_triplets
+from cymf._assembly import RatingArrays, assemble_columns, assemble_matrix, assemble_triplets
 from cymf._compressed import row_numbers, scipy_rows
 from cymf._id_columns import chunks
 from cymf._ids import IdMap
@@ -235,18 +235,20 @@ class Ratings:
         encoding: str = "utf-8",
         duplicates: Duplicates = "raise",
     ) -> Ratings:
-        """Ratings from a file: delimited text, ``.npz``, Parquet or JSON, or from a folder of MovieLens or Netflix.
+        """Ratings from a file: delimited text, ``.npz``, Parquet or JSON, or from a folder of such files.
 
         Parameters
         ----------
         path : str or Path
             ``.npz``: a matrix written by `scipy.sparse.save_npz`, or plain arrays ``user``,
             ``item``, ``rating`` and perhaps ``weight`` and ``timestamp``. ``.parquet``: a table;
-            ``.json``, ``.jsonl``, ``.ndjson``, also with ``.gz``: an object a line, such as Amazon's
-            and Yelp's reviews; these need pyarrow. A folder, or ``.zip``, of MovieLens: its
+            ``.json``, ``.jsonl``, ``.ndjson``: an object a line, such as Amazon's
+            and Yelp's reviews; these need pyarrow. A folder of Parquet files, or of ``part-*`` files of text or
+            JSON, as Spark writes them. A folder, or ``.zip``, of MovieLens: its
             ratings. A file of the Netflix prize, or the folder that holds them. Everything else is
             text with one rating a line, such as CSV, TSV, and MovieLens' ``u.data``, ``ratings.csv`` and
-            ``ratings.dat``.
+            ``ratings.dat``. Text and JSON may be compressed: ``.gz``, ``.bz2``, ``.xz``, ``.zst``. All but
+            ``.npz`` is read piece by piece.
         user, item, rating : str or int, default="auto"
             Columns, by name or by position from 0. "auto": in text without header line the first
             three; otherwise the columns so named, or by a common variant such as ``userId``.
@@ -300,7 +302,7 @@ class Ratings:
         )  # fmt: skip
         if sparse.issparse(found):
             return cls.from_matrix(found, duplicates=duplicates)
-        return cls.from_triplets(**found._asdict(), duplicates=duplicates)
+        return cls._of(assemble_columns(found, None, duplicates))
 
     @classmethod
     def _of(cls, arrays: RatingArrays) -> Ratings:
@@ -482,8 +484,9 @@ class Ratings:
         Parameters
         ----------
         path : str or path-like
-            ``.csv`` or ``.tsv``, ``.parquet`` (needs pyarrow), or ``.npz``. It appears, or replaces
-            what was there, when it is complete.
+            ``.csv``, ``.tsv``, ``.dat`` (MovieLens') or ``.jsonl``, perhaps with ``.gz``, ``.bz2``, ``.xz`` or
+            ``.zst``; ``.parquet`` (needs pyarrow); or ``.npz``. It appears, or replaces what was there, when it is
+            complete.
 
         Raises
         ------
@@ -497,7 +500,7 @@ class Ratings:
         Notes
         -----
         The columns are user, item, rating, and weight and timestamp where there are any, in storage order.
-        Text and Parquet are written in pieces. Users and items without ratings are not written.
+        All but ``.npz`` is written in pieces. Users and items without ratings are not written.
 
         Examples
         --------

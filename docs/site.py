@@ -27,6 +27,7 @@ GUIDE = (
     "daily-updates.md",
     "evaluation.md",
     "serving.md",
+    "files-and-data-sets.md",
     "command-line.md",
     "scikit-learn.md",
 )

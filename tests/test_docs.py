@@ -18,6 +18,7 @@ PAGES = (
     "serving",
     "migration",
     "scikit-learn",
+    "files-and-data-sets",
 )
 
 
