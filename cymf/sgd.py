@@ -15,9 +15,11 @@ from cymf._epochs import Epochs, LearningRate
 from cymf._estimator import FitFeatures, FitSettings, fitting
 from cymf._feature_state import refuse_features
 from cymf._fold_in import ExplicitModel
-from cymf._growth import grow
+from cymf._grown_rows import GrownRows, row_solver
+from cymf._growth import Growth, grow
 from cymf._inputs import training_ratings
 from cymf._parallel import single_threaded_blas
+from cymf._row_solve import RowObjective
 from cymf._training import Iteration, TrainingLoop
 from cymf._validation import check_choice, check_integer, check_number
 from cymf.als import RowSolver
@@ -236,25 +238,25 @@ class SGD(ExplicitModel):
         y: Any = None,
         *,
         sample_weight: Any = None,
-        n_epochs: int = 1,
+        n_epochs: int = 5,
         learning_rate: float | None = None,
     ) -> Self:
         """Go on training with new ratings, of known and of new users and items.
 
         Only the given ratings are visited. The factors grow by the rows of users and items that are new; these start
-        at random. μ stays what it was, and the penalty's n counts old and new ratings together; a model that keeps no
-        ratings cannot tell a cell that is rated again from a new one, and counts it again. An unfitted model is fitted
-        to the ratings.
+        as the exact solution for their ratings of what is known, all else fixed, and at random where new users have
+        rated nothing but new items. μ stays what it was, and the penalty's n counts old
+        and new ratings together; a model that keeps no ratings cannot tell a cell that is rated again from a new one,
+        and counts it again. An unfitted model is fitted to the ratings.
 
         Parameters
         ----------
         X, y, sample_weight
             New ratings, as in `fit`. A cell that was rated before takes its new value.
-        n_epochs : int, default 1
+        n_epochs : int, default 5
             Passes over the new ratings.
         learning_rate : float or None, default None
-            The rate of all of them. None takes the one that `fit` ended with, which moves known rows gently; users and
-            items that are new want a larger one, or more passes.
+            The rate of all of them. None takes the one that `fit` ended with, which moves known rows gently.
 
         Returns
         -------
@@ -294,7 +296,7 @@ class SGD(ExplicitModel):
                 rate = rate.held_at(min(old.n_iter, self.max_iter) - 1)
                 if learning_rate is not None:
                     rate.initial = check_number("learning_rate", learning_rate, positive=True)
-                _take_over(old, start)
+                self._enter(old, growth, settings, start)
                 epochs = Epochs(
                     problem,
                     start,
@@ -322,6 +324,19 @@ class SGD(ExplicitModel):
             )
         self._publish(state)
         return self
+
+    def _enter(
+        self, old: FittedState, growth: Growth, settings: FitSettings, start: Factors
+    ) -> None:
+        """Start from the model's rows; those of new users and items are solved for their ratings."""
+        solve = row_solver(RowObjective.of(self, old), settings.n_threads)
+        rows = GrownRows(old, growth, growth.new, solve, settings)
+        rows.solve_new_from_known()
+        k = old.n_factors
+        start.user[:, :k], start.item[:, :k] = rows.factors["user"], rows.factors["item"]
+        user_bias, item_bias = rows.bias["user"], rows.bias["item"]
+        if user_bias is not None and item_bias is not None:
+            start.user_bias[:], start.item_bias[:] = user_bias, item_bias
 
     def _settings(self) -> FitSettings:
         return FitSettings.of(self, default_init_std=0.005 if self.use_bias else 0.1)
@@ -358,16 +373,3 @@ class SGD(ExplicitModel):
             )
 
         loop.run(step, measure, problem.iterate(epochs.working))
-
-
-def _take_over(state: FittedState, factors: Factors) -> None:
-    """Copy a model's rows, which come first, over a random start, unless they had no ratings."""
-    k = state.n_factors
-    for counts, rows, bias, target, target_bias in (
-        (state.user_counts, state.user_factors, state.user_bias, factors.user, factors.user_bias),
-        (state.item_counts, state.item_factors, state.item_bias, factors.item, factors.item_bias),
-    ):
-        rated = np.flatnonzero(counts)
-        target[rated, :k] = rows[rated]
-        if bias is not None:
-            target_bias[rated] = bias[rated]

@@ -13,6 +13,7 @@ from scipy import sparse
 from cymf._epochs import LearningRate
 from cymf._estimator import FitSettings, fitting
 from cymf._fold_in import ExplicitModel
+from cymf._grown_rows import GrownRows
 from cymf._growth import Growth, grow
 from cymf._inputs import training_ratings
 from cymf._kernels import kernels
@@ -216,24 +217,24 @@ class SVDpp(ExplicitModel):
         y: Any = None,
         *,
         sample_weight: Any = None,
-        n_epochs: int = 1,
+        n_epochs: int = 5,
         learning_rate: float | None = None,
     ) -> Self:
         """Go on training with new ratings, of known and of new users and items.
 
         Only the given ratings are visited, with all that their users ever rated as N. The factors grow by the rows of
-        users and items that are new; these start at random. μ stays what it was. An unfitted model is fitted to the
-        ratings.
+        users and items that are new: p, h and the biases start as the exact solution for their ratings of what is
+        known, all else fixed, or at random where new users have rated nothing but new items, and y at zero. μ stays
+        what it was. An unfitted model is fitted to the ratings.
 
         Parameters
         ----------
         X, y, sample_weight
             New ratings, as in `fit`. A cell that was rated before takes its new value.
-        n_epochs : int, default 1
+        n_epochs : int, default 5
             Passes over the new ratings.
         learning_rate : float or None, default None
-            The rate of all of them. None takes the one that `fit` ended with, which moves known rows gently; users and
-            items that are new want a larger one, or more passes.
+            The rate of all of them. None takes the one that `fit` ended with, which moves known rows gently.
 
         Returns
         -------
@@ -267,7 +268,7 @@ class SVDpp(ExplicitModel):
         with fitting(self, settings, growth.new, None, None, None, None) as (problem, loop):
             problem.mean = old.global_mean
             rows = SvdppRows.of(settings.start(problem, None))
-            _take_over(old, rows)
+            _enter(old, growth, RowObjective.of(self, old), settings, rows)
             extra = {name: array for name, array in old.extra.items() if name.startswith(_PAIRS)}
             members = _members(growth.all, extra)
             epochs = SvdppEpochs(problem, rows, members, rate, settings.generator)
@@ -314,27 +315,11 @@ class SVDpp(ExplicitModel):
         """Solve rows; of a user, what its rated items imply is known, and p is what is left to solve for."""
         if which == "item":
             return super()._solve(state, which, view, n_threads)
-        counts = np.diff(view.indptr)
-        pattern = sparse.csr_array(
-            (np.ones(len(view.indices), state.dtype), view.indices, view.indptr),
-            shape=(len(counts), state.n_items),
+        implied = _implied(view, state.extra[_IMPLIED])
+        objective = RowObjective.of(self, state)
+        return _solve_users(
+            view, implied, state.item_factors, state.item_bias, objective, n_threads
         )
-        scale = 1 / np.sqrt(np.maximum(counts, 1))[:, np.newaxis]
-        implied = np.ascontiguousarray(pattern @ state.extra[_IMPLIED] * scale, state.dtype)
-        explained = np.empty(len(view.indices), state.dtype)
-        none = np.zeros(0, state.dtype)
-        kernels.predict_pairs(
-            np.repeat(np.arange(len(counts)), counts), view.indices.astype(np.int64), implied,
-            state.item_factors, none, none, 0.0, explained,
-        )  # fmt: skip
-        solved = solve_rows(
-            view._replace(values=view.values - explained),
-            state.item_factors,
-            state.item_bias,
-            RowObjective.of(self, state),
-            n_threads,
-        )
-        return solved._replace(factors=solved.factors + implied)
 
 
 _OWN, _IMPLIED, _PAIRS = "own_user_factors", "implicit_item_factors", "implicit_pairs_"
@@ -381,16 +366,67 @@ def _state(
     return settings.state(problem, epochs.whole(), loop, own | extra)
 
 
-def _take_over(state: FittedState, rows: SvdppRows) -> None:
-    """Copy a model's rows, which come first, over a random start, unless they had no ratings."""
-    k = rows.n_factors
-    users, items = np.flatnonzero(state.user_counts), np.flatnonzero(state.item_counts)
-    rows.user[users, :k] = state.extra[_OWN][users]
-    rows.item[items, :k] = state.item_factors[items]
-    rows.implied[: state.n_items] = state.extra[_IMPLIED]
-    if state.user_bias is not None and state.item_bias is not None:
-        rows.user_bias[users] = state.user_bias[users]
-        rows.item_bias[items] = state.item_bias[items]
+def _implied(view: SparseView, y: np.ndarray) -> np.ndarray:
+    """Return |N|^-½ Σ y of the items of each row."""
+    n_rows = len(view.indptr) - 1
+    pattern = sparse.csr_array(
+        (np.ones(len(view.indices), y.dtype), view.indices, view.indptr), shape=(n_rows, len(y))
+    )
+    scale = 1 / np.sqrt(np.maximum(np.diff(view.indptr), 1))[:, np.newaxis]
+    return np.ascontiguousarray(pattern @ y * scale, y.dtype)
+
+
+def _solve_users(
+    view: SparseView,
+    implied: np.ndarray,
+    items: np.ndarray,
+    item_bias: np.ndarray | None,
+    objective: RowObjective,
+    n_threads: int,
+) -> SolvedRows:
+    """Return p and what the items imply together, of users for whom p minimizes the objective."""
+    explained = np.empty(len(view.indices), items.dtype)
+    none = np.zeros(0, items.dtype)
+    rows = np.repeat(np.arange(len(implied)), np.diff(view.indptr))
+    kernels.predict_pairs(
+        rows, view.indices.astype(np.int64), implied, items, none, none, 0.0, explained
+    )
+    rest = view._replace(values=view.values - explained)
+    solved = solve_rows(rest, items, item_bias, objective, n_threads)
+    return solved._replace(factors=solved.factors + implied)
+
+
+def _enter(
+    old: FittedState,
+    growth: Growth,
+    objective: RowObjective,
+    settings: FitSettings,
+    rows: SvdppRows,
+) -> None:
+    """Start from the model's rows; new users and items are solved for their ratings, with y of new items zero."""
+    y = np.zeros((len(rows.item), old.n_factors), old.dtype)
+    y[: old.n_items] = old.extra[_IMPLIED]
+
+    def solve(
+        side: str, view: SparseView, fixed: np.ndarray, fixed_bias: np.ndarray | None
+    ) -> SolvedRows:
+        if side == "item":
+            return solve_rows(view, fixed, fixed_bias, objective, settings.n_threads)
+        implied = _implied(view, y)
+        return _solve_users(view, implied, fixed, fixed_bias, objective, settings.n_threads)
+
+    grown = GrownRows(old, growth, growth.new, solve, settings)
+    grown.solve_new_from_known()
+    k = old.n_factors
+    rows.user[: old.n_users, :k] = old.extra[_OWN]
+    new = grown.new[0]
+    rows.user[new.numbers, :k] = grown.factors["user"][new.numbers] - _implied(new.view, y)
+    rows.item[:, :k] = grown.factors["item"]
+    rows.implied[:] = y
+    user_bias, item_bias = grown.bias["user"], grown.bias["item"]
+    assert user_bias is not None
+    assert item_bias is not None
+    rows.user_bias[:], rows.item_bias[:] = user_bias, item_bias
 
 
 def _grown(

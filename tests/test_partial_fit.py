@@ -233,6 +233,24 @@ def test_als_unfitted_is_fitted_and_threads_change_no_bit(monkeypatch):
     assert results[0] == results[1]
 
 
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_sgd_solves_new_rows_as_far_as_they_touch_known_ones(use_bias):
+    """One new user of known items: the fold-in. A new item of this user: solved against it. New with new: at random."""
+    model = cymf.SGD(3, use_bias=use_bias, dtype="float64", init_std=0.1, learning_rate=1e-12)
+    model.fit(PAIRS, STARS)
+    known = model.user_factors_for(["tea", "rum"], [1.0, 5.0])
+    model.partial_fit([["new", "tea"], ["new", "rum"]], [1.0, 5.0], n_epochs=1)
+    new = model._state.user_ids.to_index(["new"])[0]
+    np.testing.assert_allclose(model.user_factors_[new], known, atol=1e-9)
+    item = model.item_factors_for(["new"], [2.0])
+    model.partial_fit([["new", "ale"], ["other", "cider"]], [2.0, 3.0], n_epochs=1)
+    state = model._state
+    ale, cider = state.item_ids.to_index(["ale", "cider"])
+    np.testing.assert_allclose(model.item_factors_[ale], item, atol=1e-9)
+    assert 0 < np.abs(model.item_factors_[cider]).max() < 1
+    assert 0 < np.abs(model.user_factors_[state.user_ids.to_index(["other"])[0]]).max() < 1
+
+
 # ---- days of real updates --------------------------------------------------------------------------
 
 A_DAYS_DRIFT = 0.002  # of RMSE and of NDCG@10: what docs/daily-updates.md promises
@@ -268,13 +286,16 @@ def drift(make, measure, data_dir, n_days):
     return sums[:, 0] / sums[:, 1]
 
 
-def test_a_day_of_explicit_updates_drifts_little(data_dir):
-    parameters = cymf.presets["als-ml-100k"] | {"track_objective": False}
+@pytest.mark.parametrize(("estimator", "n_days"), [(cymf.ALS, 12), (cymf.SGD, 12), (cymf.SVDpp, 3)])
+def test_a_day_of_explicit_updates_drifts_little(estimator, n_days, data_dir):
+    parameters = cymf.presets[f"{estimator.__name__.lower()}-ml-100k"]
+    if estimator is cymf.ALS:
+        parameters = parameters | {"track_objective": False}
     squares = drift(
-        lambda: cymf.ALS(**parameters),
+        lambda: estimator(**parameters),
         lambda model, test: (model.rmse(test) ** 2 * test.nnz, test.nnz),
         data_dir,
-        12,
+        n_days,
     )
     updated, refit, stale = np.sqrt(squares)
     assert updated <= refit + A_DAYS_DRIFT

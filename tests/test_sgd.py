@@ -212,7 +212,7 @@ def test_partial_fit_of_a_known_pair_is_one_step(use_bias):
     model = fitted_to_pairs(use_bias=use_bias, reg=0.3, reg_exponent=0.5, decay=0.1)
     before = factors_of(model)
     rate = model.learning_rate * (1 - model.decay) ** 4  # that of the last epoch
-    model.partial_fit([["cy", "tea"]], [5.0])
+    model.partial_fit([["cy", "tea"]], [5.0], n_epochs=1)
     assert model.n_iter_ == 6
     after = factors_of(model)
     all_cells = cells_of(model._state.ratings)
@@ -356,7 +356,7 @@ def test_partial_fit_keeps_the_learning_rate_of_the_last_epoch():
     steps = []
     for _ in range(2):
         before = model.predict("ann", "tea")
-        model.partial_fit([["ann", "tea"]], [5.0])
+        model.partial_fit([["ann", "tea"]], [5.0], n_epochs=1)
         steps.append(model.predict("ann", "tea") - before)
     assert steps[0] > 0
     assert steps[1] == pytest.approx(steps[0], rel=0.05)
