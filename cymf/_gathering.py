@@ -26,17 +26,20 @@ def gather(batches: Iterable[Columns], source: object) -> list[Any]:
     Ids come as codes of 32 bits, whatever they are: integers where all are, otherwise strings.
     """
     ids = (_GatheredIds(), _GatheredIds())
-    numbers: tuple[list[NDArray[Any]], ...] = ([], [], [])
+    numbers = {name: _Grown() for name in ("values", "weights", "timestamps")}
     for batch in batches:
         for gathered, column in zip(ids, batch[:2], strict=True):
             gathered.add(column)
-        for parts, column, what in zip(
-            numbers, batch[2:], ("ratings", "weights", "timestamps"), strict=True
-        ):
-            if column is not None:
-                parts.append(column if what == "timestamps" else as_numbers(column, what))
-    _check_timestamps(numbers[2], source)
-    return [*(gathered.coded() for gathered in ids), *(_joined(parts) for parts in numbers)]
+        for name, grown in numbers.items():
+            column = getattr(batch, name)
+            if column is None:
+                continue
+            if name == "timestamps":
+                _check_timestamps(grown, column, source)
+                grown.append(column)
+            else:
+                grown.append(as_numbers(column, "ratings" if name == "values" else name))
+    return [*(gathered.coded() for gathered in ids), *(grown.whole() for grown in numbers.values())]
 
 
 def expand(ids: Any) -> NDArray[Any]:
@@ -51,16 +54,16 @@ class _GatheredIds:
     def __init__(self) -> None:
         self._integers = IntegerEncoder()
         self._strings: IdEncoder | None = None
-        self._parts: list[NDArray[Any]] = []
+        self._codes = _Grown()
 
     def add(self, ids: Any) -> None:
         if not isinstance(ids, Coded) and ids.dtype.kind == "i" and self._strings is not None:
             distinct, inverse = np.unique(ids, return_inverse=True)
             ids = Coded(inverse, distinct)
         if isinstance(ids, Coded):
-            self._parts.append(self._encode(ids.labels)[ids.codes])
+            self._codes.append(self._encode(ids.labels)[ids.codes])
         else:
-            self._parts.append(self._encode(ids))
+            self._codes.append(self._encode(ids))
 
     def _encode(self, ids: NDArray[Any]) -> NDArray[np.int32]:
         if ids.dtype.kind == "i" and self._strings is None:
@@ -73,20 +76,42 @@ class _GatheredIds:
 
     def coded(self) -> Coded:
         labels = self._integers.labels() if self._strings is None else self._strings.labels()
-        return Coded(_joined(self._parts), labels)
+        return Coded(self._codes.whole(), labels)
 
 
-def _joined(parts: list[NDArray[Any]]) -> Any:
-    """One array of all parts, which are let go; None if there are none."""
-    if not parts:
-        return None
-    whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    parts.clear()
-    return whole
+class _Grown:
+    """A column that grows at its end, in one piece of memory, which the system can lengthen without a copy."""
+
+    def __init__(self) -> None:
+        self._buffer: NDArray[Any] | None = None
+        self._length = 0
+
+    @property
+    def dtype(self) -> np.dtype[Any] | None:
+        return None if self._buffer is None else self._buffer.dtype
+
+    def append(self, part: NDArray[Any]) -> None:
+        end = self._length + len(part)
+        if self._buffer is None:
+            self._buffer = np.empty(0, part.dtype)
+        common = np.result_type(self._buffer.dtype, part.dtype)
+        if common != self._buffer.dtype:
+            self._buffer = self._buffer.astype(common)
+        if end > len(self._buffer):
+            self._buffer.resize(max(end, len(self._buffer) * 9 // 8), refcheck=False)
+        self._buffer[self._length : end] = part
+        self._length = end
+
+    def whole(self) -> Any:
+        """The column, which is let go; None if nothing was appended."""
+        buffer, self._buffer = self._buffer, None
+        if buffer is not None:
+            buffer.resize(self._length, refcheck=False)
+        return buffer
 
 
-def _check_timestamps(parts: list[NDArray[Any]], source: object) -> None:
-    if len({part.dtype.kind == "M" for part in parts}) > 1:
+def _check_timestamps(before: _Grown, column: NDArray[Any], source: object) -> None:
+    if before.dtype is not None and (before.dtype.kind == "M") != (column.dtype.kind == "M"):
         raise ValueError(
             f"{source}: timestamps are numbers in some files and dates in others: write them alike, or leave them "
             "out by timestamp=None"

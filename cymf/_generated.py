@@ -268,7 +268,10 @@ def make_ratings(
         popularity_exponent, rating_scale, np.random.default_rng(random_state),
     )
     # fmt: on
-    indptr = np.concatenate(([0], np.cumsum(stream.user_counts)))
+    indptr = np.zeros(
+        n_users + 1, index_dtype(n_ratings)
+    )  # SciPy wants one type for both, and copies otherwise
+    np.cumsum(stream.user_counts, out=indptr[1:])
     indices = np.empty(n_ratings, index_dtype(n_items))
     values = np.empty(n_ratings)
     done = 0

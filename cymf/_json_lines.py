@@ -65,6 +65,7 @@ def read_json_lines(path: Any, choice: ColumnChoice) -> Iterator[Columns]:
                 raise ValueError(
                     f"{path}, line {line}: {bad.reason}: drop it, or give it a value"
                 ) from None
+    pa.default_memory_pool().release_unused()  # sorting the ratings needs what Arrow keeps
     if not types:
         raise EmptyFileError(f"{path} is not a file of JSON objects, one a line: it is empty")
 

@@ -74,6 +74,7 @@ def read_parquet(
         yield from _batches(
             pa, pq, part, schema, dict(zip(places._fields, names, strict=True)), kinds
         )
+    pa.default_memory_pool().release_unused()  # sorting the ratings needs what Arrow keeps
 
 
 def _batches(
@@ -103,7 +104,9 @@ def _batches(
     done = 0
     try:
         with _file(pq, part.path, strings) as file:
-            for batch in file.iter_batches(_ROWS, columns=list(dict.fromkeys(stored.values()))):
+            for batch in file.iter_batches(
+                _ROWS, use_threads=False, columns=list(dict.fromkeys(stored.values()))
+            ):
                 if batch.num_rows == 0:
                     continue
                 found = dict.fromkeys(names, None)
@@ -114,6 +117,7 @@ def _batches(
                         found[role] = _column_of_key(role, part, name, kinds[name], batch.num_rows)
                 yield Columns(*found.values())
                 done += batch.num_rows
+                pa.default_memory_pool().release_unused()
     except BadEntryError as bad:
         row = done + bad.row
         raise ValueError(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cymf import _json_lines, _parquet, _text_reader
@@ -49,6 +49,7 @@ RATING_TYPES = (pa.float64(), pa.float32(), pa.int64(), pa.int8(), pa.decimal128
 TIME_TYPES = (None, pa.int64(), pa.float64(), pa.timestamp("us"), pa.timestamp("ms", "UTC"), pa.date32())  # fmt: skip
 
 
+@settings(deadline=None)
 @given(
     cells=st.lists(
         st.tuples(st.integers(0, 99), st.integers(0, 50)), min_size=1, max_size=60, unique=True
@@ -336,6 +337,7 @@ def test_the_line_in_another_encoding_is_named(tmp_path, monkeypatch):
 # --- JSON
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.text(min_size=1)), min_size=1, unique=True),
     st.integers(1, 200),
@@ -451,7 +453,7 @@ def test_memory_is_little_more_than_the_ratings(tmp_path):
     pq.write_table(table, tmp_path / "large.parquet")
     pq.write_table(table.slice(0, 1000), tmp_path / "small.parquet")
     peak, size = growth(tmp_path / "large.parquet", "streamed")
-    bound = 1.5 * size + 40
+    bound = 1.4 * size + 120  # what Arrow and Python need for a batch does not grow with the file
     assert peak < bound, (peak, size)
     in_memory, _ = growth(tmp_path / "large.parquet", "table")
     assert in_memory > bound, (in_memory, size)  # the bound tells the two apart
