@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cymf._column_types import ColumnType, column_type
 from cymf._columns import id_column, number_column
 from cymf._compressed import CompressedRows, compress, join_duplicates, repeats, row_of
 from cymf._id_columns import Coded, as_id_array
@@ -24,7 +25,10 @@ from cymf._ratings_checks import (
     check_weights,
 )
 
-__all__ = ["RatingArrays", "assemble_columns", "assemble_matrix", "assemble_triplets"]
+__all__ = ["RatingArrays", "ValueTypes", "assemble_columns", "assemble_matrix", "assemble_triplets"]
+
+
+ValueTypes = tuple[ColumnType | None, ColumnType | None, ColumnType | None]
 
 
 class RatingArrays(NamedTuple):
@@ -40,6 +44,7 @@ class RatingArrays(NamedTuple):
     user_ids: IdMap | None
     item_ids: IdMap | None
     value_range: tuple[float, float]
+    types: ValueTypes = (None, None, None)  # of the columns of values, weights and timestamps
 
 
 def assemble_triplets(
@@ -52,14 +57,21 @@ def assemble_triplets(
     duplicates: str,
 ) -> RatingArrays:
     """Arrays of ratings given as columns; see `Ratings.from_triplets`."""
-    return assemble_columns([users, items, values, weights, timestamps], shape, duplicates)
+    columns = [users, items, values, weights, timestamps]
+    return assemble_columns(columns, shape, duplicates, keep_types=True)
 
 
 def assemble_columns(
-    given: list[Any], shape: tuple[int, int] | None, duplicates: str
+    given: list[Any], shape: tuple[int, int] | None, duplicates: str, *, keep_types: bool
 ) -> RatingArrays:
-    """The same, of a list of columns that is emptied: columns nobody else holds go as soon as they are used up."""
+    """The same, of a list of columns that is emptied: columns nobody else holds go as soon as they are used up.
+
+    With `keep_types` it is remembered of which types the columns of tables were.
+    """
     check_duplicates_policy(duplicates)
+    types = [column_type(column) if keep_types else None for column in given]
+    if duplicates in ("mean", "sum"):
+        types[2:4] = None, None  # a mean of integers is none
     users, items, values, weights, timestamps = given
     given.clear()
     users, items = id_column(users, "users"), id_column(items, "items")
@@ -70,8 +82,8 @@ def assemble_columns(
     if timestamps is not None:
         timestamps = number_column(timestamps, "timestamps")
     count = check_same_length(
-        users=users.codes if isinstance(users, Coded) else users,
-        items=items.codes if isinstance(items, Coded) else items,
+        users=users,
+        items=items,
         values=values,
         weights=weights,
         timestamps=timestamps,
@@ -82,8 +94,8 @@ def assemble_columns(
         values = np.ones(count, np.float32)
     user_ids = item_ids = None
     if shape is None:
-        users, user_ids = encode_ids(users, "users")
-        items, item_ids = encode_ids(items, "items")
+        users, user_ids = encode_ids(users, "users", types[0])
+        items, item_ids = encode_ids(items, "items", types[1])
         shape = (len(user_ids), len(item_ids))
     else:
         shape = check_shape(shape)
@@ -100,7 +112,8 @@ def assemble_columns(
     del users, items, values, weights, timestamps
     rows = compress(entries, shape)
     ids = (user_ids, item_ids)
-    return _in_storage_order(rows, columns, value_range, shape, ids, duplicates)
+    arrays = _in_storage_order(rows, columns, value_range, shape, ids, duplicates)
+    return arrays._replace(types=(types[2], types[3], types[4]))
 
 
 def assemble_matrix(
@@ -131,11 +144,7 @@ def assemble_matrix(
         _axis_ids(user_ids, entries.shape[0], "user"),
         _axis_ids(item_ids, entries.shape[1], "item"),
     )
-    if entries.rows is None:
-        assert entries.indptr is not None
-        rows = CompressedRows(entries.indptr, entries.columns, None)
-    else:
-        rows = compress([entries.rows, entries.columns], entries.shape)
+    rows = entries.compressed()
     arrays = _in_storage_order(rows, columns, value_range, entries.shape, ids, duplicates)
     return arrays if entries.keeps_order else arrays._replace(input_order=None)
 
@@ -209,7 +218,7 @@ def _duplicates_text(
 
 def _row_numbers(values: Any, size: int, what: str) -> NDArray[np.int64]:
     if isinstance(values, Coded):
-        values = values.labels[values.codes]
+        values = values.expanded()
     numbers = as_id_array(values, what)
     if numbers.dtype.kind != "i":
         raise TypeError(
@@ -223,7 +232,9 @@ def _row_numbers(values: Any, size: int, what: str) -> NDArray[np.int64]:
 def _axis_ids(ids: ArrayLike | IdMap | None, size: int, what: str) -> IdMap | None:
     if ids is None:
         return None
-    found = ids if isinstance(ids, IdMap) else IdMap(ids, what=f"{what}_ids")
+    found = (
+        ids if isinstance(ids, IdMap) else IdMap(ids, what=f"{what}_ids", column=column_type(ids))
+    )
     if len(found) != size:
         raise ValueError(f"{what}_ids has {len(found)} ids, but the matrix has {size} {what}s")
     return found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from cymf import evaluation
+from cymf._columns import query_column
 from cymf._prediction import predict_pairs
 from cymf._queries import (
     Axis,
@@ -72,8 +73,8 @@ class MatrixFactorization(Recommender, ABC):
 
     def predict(
         self,
-        users: ArrayLike,
-        items: ArrayLike | None = None,
+        users: Any,
+        items: Any = None,
         *,
         by: By = "id",
         clip: bool = False,
@@ -85,9 +86,9 @@ class MatrixFactorization(Recommender, ABC):
 
         Parameters
         ----------
-        users : scalar, array-like of shape (n_pairs,), or array-like of shape (n_pairs, 2)
-            Users; or, without `items`, pairs of a user and an item. Pairs of different types,
-            such as a number and a string, are given as a list, a table or an object array.
+        users : scalar, array-like of shape (n_pairs,), or array-like or table of shape (n_pairs, 2)
+            Users; or, without `items`, pairs of a user and an item: a table with columns so named, or just two. Pairs
+            of different types, such as a number and a string, are given as a list, a table or an object array.
         items : scalar or array-like of shape (n_pairs,), optional
             Items. A scalar is paired with everything on the other side.
         by : {"id", "index"}, default "id"
@@ -126,6 +127,7 @@ class MatrixFactorization(Recommender, ABC):
         state = self._fitted()
         if items is None:
             users, items = split_pairs(users)
+        users, items = query_column(users, "users"), query_column(items, "items")
         user_rows = rows_of(users, Axis.users(state), by=by, unknown=unknown)
         item_rows = rows_of(items, Axis.items(state), by=by, unknown=unknown)
         dimensions = np.ndim(users), np.ndim(items)

@@ -1,11 +1,21 @@
-"""Which column of a file is which."""
+"""Which column of a file or table is which."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["AUTO", "ColumnChoice", "Columns", "Positions", "locate_columns"]
+import numpy as np
+
+__all__ = [
+    "AUTO",
+    "ColumnChoice",
+    "Columns",
+    "Positions",
+    "column_like",
+    "listed",
+    "locate_columns",
+]
 
 AUTO = "auto"
 
@@ -22,11 +32,11 @@ _NAMES = {
 class ColumnChoice(NamedTuple):
     """What the caller said about the columns: a name, a position, AUTO, or None for none."""
 
-    user: str | int
-    item: str | int
-    rating: str | int | None
-    weight: str | int | None
-    timestamp: str | int | None
+    user: Hashable
+    item: Hashable
+    rating: Hashable
+    weight: Hashable
+    timestamp: Hashable
 
 
 class Positions(NamedTuple):
@@ -50,7 +60,7 @@ class Columns(NamedTuple):
 
 
 def locate_columns(
-    choice: ColumnChoice, names: Sequence[str] | None, count: int, source: object
+    choice: ColumnChoice, names: Sequence[Hashable] | None, count: int, source: object
 ) -> Positions:
     """Positions of the chosen columns among `count`, whose names are None if they have none."""
     found: dict[str, int | None] = {}
@@ -59,35 +69,62 @@ def locate_columns(
             if role in ("user", "item"):
                 raise ValueError(f"{role} must name a column or give its position; given None")
             found[role] = None
-        elif column == AUTO:
-            found[role] = _find(role, choice, names, count, source)
-        elif isinstance(column, str):
-            if names is None:
-                raise ValueError(
-                    f"{source} has no header line in which to find {role}={column!r}: give the "
-                    f"column's position (from 0), or header=True if its first line is one"
-                )
-            if column not in names:
-                raise ValueError(
-                    f"{source} has no column {column!r} for {role}: its columns are "
-                    f"{_listed(names)}"
-                )
-            found[role] = list(names).index(column)
-        else:
-            if not 0 <= column < count:
-                raise ValueError(
-                    f"{source} has {count} columns, positions 0 to {count - 1}: {role}={column} "
-                    f"is none of them"
-                )
-            found[role] = int(column)
+        elif column != AUTO:
+            found[role] = _chosen(role, column, names, count, source)
+    taken = [position for position in found.values() if position is not None]
+    for role, column in choice._asdict().items():
+        if column == AUTO:
+            found[role] = _find(role, choice, names, count, taken, source)
     used = [position for position in found.values() if position is not None]
     if len(set(used)) < len(used):
         raise ValueError(f"{source}: the same column was chosen twice: {found}")
     return Positions(**found)  # type: ignore[arg-type]
 
 
+def column_like(role: str, names: Sequence[Hashable], taken: Sequence[int] = ()) -> int | None:
+    """The position of the column that is called like its role, or by a common variant; None if there is none.
+
+    Positions in `taken` hold something else.
+    """
+    free = [place for place in range(len(names)) if place not in taken]
+    for place in free:
+        if names[place] == role:
+            return place
+    plain = {"".join(filter(str.isalnum, str(names[k]).lower())): k for k in reversed(free)}
+    return next((plain[name] for name in _NAMES[role] if name in plain), None)
+
+
+def _chosen(
+    role: str, column: Hashable, names: Sequence[Hashable] | None, count: int, source: object
+) -> int:
+    if names is not None and column in names:
+        return list(names).index(column)
+    if isinstance(column, (int, np.integer)) and not (
+        names is not None and any(isinstance(name, int) for name in names)
+    ):
+        if not 0 <= column < count:
+            raise ValueError(
+                f"{source} has {count} columns, positions 0 to {count - 1}: {role}={column} "
+                f"is none of them"
+            )
+        return int(column)
+    if names is None:
+        raise ValueError(
+            f"{source} has no header line in which to find {role}={column!r}: give the "
+            f"column's position (from 0), or header=True if its first line is one"
+        )
+    raise ValueError(
+        f"{source} has no column {column!r} for {role}: its columns are {listed(names)}"
+    )
+
+
 def _find(
-    role: str, choice: ColumnChoice, names: Sequence[str] | None, count: int, source: object
+    role: str,
+    choice: ColumnChoice,
+    names: Sequence[Hashable] | None,
+    count: int,
+    taken: Sequence[int],
+    source: object,
 ) -> int | None:
     if names is None:
         if role in ("user", "item", "rating"):
@@ -102,18 +139,16 @@ def _find(
         standard = (choice.user, choice.item) == (AUTO, AUTO) and choice.rating in (AUTO, None)
         place = 3 if choice.rating == AUTO else 2
         return place if role == "timestamp" and standard and count > place else None
-    plain = ["".join(filter(str.isalnum, name.lower())) for name in names]
-    for name in _NAMES[role]:
-        if name in plain:
-            return plain.index(name)
-    if role in ("weight", "timestamp"):
-        return None
+    found = column_like(role, names, taken)
+    if found is not None or role in ("weight", "timestamp"):
+        return found
     raise ValueError(
-        f"{source} has no column that is plainly the {role}: its columns are {_listed(names)}; "
+        f"{source} has no column that is plainly the {role}: its columns are {listed(names)}; "
         f"say which one by {role}=…"
         + (", or rating=None if each row counts 1" if role == "rating" else "")
     )
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[Hashable]) -> str:
+    """Names of columns, for messages."""
     return ", ".join(repr(name) for name in names)

@@ -13,6 +13,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cymf._arrays import as_array, offers_array, type_name
+from cymf._columns import as_series
+from cymf._tables import open_table
+
 __all__ = ["Kind", "Values", "is_missing", "label_of", "read_columns", "read_values"]
 
 Kind = Literal["number", "flag", "word", "list"]
@@ -45,16 +49,13 @@ def read_columns(table: Any, what: str) -> dict[str, Any]:
     """
     if isinstance(table, Mapping):
         return _columns_of_mapping(table, what)
-    import narwhals.stable.v1 as nw
-
-    try:
-        frame = nw.from_native(table, eager_only=True)
-    except TypeError:
+    frame = open_table(table)
+    if frame is None:
         raise TypeError(
-            f"{what} is a {type(table).__module__}.{type(table).__name__}; expected cymf.Features, a pandas, polars or "
-            "Arrow table in memory, a mapping from names to columns, or a matrix"
-        ) from None
-    return {name: frame[name] for name in frame.columns}
+            f"{what} is a {type_name(table)}; expected cymf.Features, a pandas, polars or Arrow table in memory, a "
+            "mapping from names to columns, or a matrix"
+        )
+    return {str(name): frame.get_column(name) for name in frame.columns}
 
 
 def read_values(column: Any, name: str) -> Values:
@@ -109,18 +110,17 @@ def label_of(value: Any) -> str:
 def _columns_of_mapping(table: Mapping[Any, Any], what: str) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for name, column in table.items():
-        if isinstance(column, str) or np.isscalar(column) or column is None:
+        if isinstance(column, (str, bytes, numbers.Number, np.generic)) or column is None:
             column = [column]
-        elif not isinstance(column, (list, tuple, np.ndarray)):
-            import narwhals.stable.v1 as nw
-
-            try:
-                column = nw.from_native(column, series_only=True)
-            except TypeError:
+        elif (series := as_series(column)) is not None:
+            column = series
+        elif not isinstance(column, (list, tuple)):
+            if not offers_array(column):
                 raise TypeError(
-                    f"{what}: column {name!r} is a {type(column).__name__}; expected a sequence of values"
-                ) from None
-        elif isinstance(column, np.ndarray) and column.ndim != 1:
+                    f"{what}: column {name!r} is a {type_name(column)}; expected a sequence of values"
+                )
+            column = as_array(column, f"{what}: column {name!r}")
+        if isinstance(column, np.ndarray) and column.ndim != 1:
             raise ValueError(
                 f"{what}: column {name!r} has shape {column.shape}; expected one dimension"
             )

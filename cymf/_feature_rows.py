@@ -88,7 +88,9 @@ def as_features(given: Any, what: What) -> Features:
 
 def id_column_of(columns: Mapping[str, Any], what: What) -> str:
     """Return the name of a table's column of ids: ``"user"`` or ``"item"`` or the like, else the first."""
-    plain = {"".join(filter(str.isalnum, name.lower())): name for name in reversed(list(columns))}
+    plain = {
+        "".join(filter(str.isalnum, str(name).lower())): name for name in reversed(list(columns))
+    }
     named = [plain[name] for name in _ID_NAMES[what] if name in plain]
     return (named or list(columns) or [what])[0]
 
@@ -178,7 +180,7 @@ def _rows_of(
     if not new.any():
         return rows, known, n_rows
     rows[new] = n_rows + np.arange(np.count_nonzero(new))
-    return rows, IdMap(np.concatenate([known.ids, given[new]])), n_rows + int(new.sum())
+    return rows, known.extended(given[new]), n_rows + int(new.sum())
 
 
 def _check_overlap(rows: np.ndarray, given: np.ndarray, counts: np.ndarray, what: str) -> None:

@@ -7,7 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from cymf._arrays import as_array
+from cymf._columns import plain_array
 from cymf._design import Design, plain_design, stacked_design
+from cymf._id_columns import object_array
+from cymf._tables import open_table
 from cymf.design_matrix import DesignMatrix
 from cymf.ratings import Ratings
 
@@ -64,7 +68,8 @@ def _matrix(X: Any) -> Any:
             raise TypeError(
                 "X are Ratings; expected a design matrix: make one with cymf.design_matrix(ratings)"
             )
-        matrix = X.to_numpy() if hasattr(X, "to_numpy") else np.asarray(X)
+        table = open_table(X)
+        matrix = as_array(X, "X") if table is None else table.to_numpy()
         if matrix.dtype.kind == "O":
             matrix = matrix.astype(np.float64)
     if matrix.ndim != 2:
@@ -108,10 +113,10 @@ def feature_names(X: Any) -> np.ndarray | None:
     """Return the column names of a table or design matrix, if all are strings; None otherwise."""
     if isinstance(X, DesignMatrix):
         return np.asarray(X.names, dtype=object)
-    columns = getattr(X, "columns", None)
-    if columns is None or sparse.issparse(X):
+    table = open_table(X)
+    if table is None:
         return None
-    names = np.asarray(list(columns), dtype=object)
+    names = object_array(table.columns)
     return names if len(names) and all(isinstance(name, str) for name in names) else None
 
 
@@ -183,7 +188,7 @@ def read_weights(weights: Any, n_rows: int, dtype: np.dtype[Any]) -> np.ndarray:
     """Return weights in the dtype of the model; empty where all are 1."""
     if weights is None:
         return np.zeros(0, dtype)
-    given = np.asarray(weights)
+    given = plain_array(weights, "sample_weight")
     if given.ndim == 0:
         given = np.full(n_rows, given)
     if given.ndim != 1:
@@ -208,7 +213,7 @@ def read_column_groups(groups: Any, X: Any, n_columns: int) -> np.ndarray:
         if isinstance(X, DesignMatrix):
             return np.asarray(X.groups, np.int64)
         return np.zeros(n_columns, np.int64)
-    given = np.asarray(groups)
+    given = plain_array(groups, "column_groups")
     if given.shape != (n_columns,) or given.dtype.kind not in "iu":
         raise ValueError(
             f"column_groups has shape {given.shape} and dtype {given.dtype}; expected {n_columns} integers, the group "
@@ -249,7 +254,7 @@ def _one_dimension(name: str, values: Any, n_rows: int) -> np.ndarray:
         raise ValueError(
             f"requires {name} to be passed, but the target {name} is None: give one value a row of X"
         )
-    array = values.to_numpy() if hasattr(values, "to_numpy") else np.asarray(values)
+    array = plain_array(values, name)
     if array.ndim != 1:
         raise ValueError(
             f"{name} should be a 1d array, got an array of shape {array.shape} instead"

@@ -44,7 +44,7 @@ def gather(batches: Iterable[Columns], source: object) -> list[Any]:
 
 def expand(ids: Any) -> NDArray[Any]:
     """The ids of a batch, one for each rating: int64, or Python strings in an object array."""
-    whole: NDArray[Any] = ids.labels[ids.codes] if isinstance(ids, Coded) else ids
+    whole: NDArray[Any] = ids.expanded() if isinstance(ids, Coded) else ids
     return whole
 
 

@@ -205,5 +205,5 @@ def _joined(
     own[unknown] = n_known + np.arange(np.count_nonzero(unknown))
     ids = known
     if unknown.any():
-        ids = IdMap(np.concatenate([known.ids, given.ids[unknown]]))
+        ids = known.extended(given.ids[unknown])
     return own[rows], ids, len(ids)

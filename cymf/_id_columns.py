@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, NoReturn
+from dataclasses import dataclass
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cymf._arrays import as_array, offers_array
 from cymf._integer_encoder import IntegerEncoder
 from cymf._ratings_checks import index_dtype
 
@@ -31,11 +33,32 @@ _MAX_INT64 = np.iinfo(np.int64).max
 _EXACT_FLOAT = float(2**53)
 
 
-class Coded(NamedTuple):
-    """A dictionary-encoded column: entry e holds ``labels[codes[e]]``."""
+@dataclass(frozen=True, eq=False, slots=True)
+class Coded:
+    """A dictionary-encoded column: entry e holds ``labels[codes[e]]``.
+
+    To NumPy's ``ndim`` and ``size`` it is a column like others.
+    """
 
     codes: NDArray[Any]  # integers, none negative
     labels: NDArray[Any]  # distinct; labels that no code names are allowed
+
+    ndim: ClassVar[int] = 1
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, entry: int) -> Any:
+        return self.labels[self.codes[entry]]
+
+    @property
+    def size(self) -> int:
+        return len(self.codes)
+
+    def expanded(self) -> NDArray[Any]:
+        """The column written out, an entry each."""
+        written: NDArray[Any] = self.labels[self.codes]
+        return written
 
 
 class IdEncoder:
@@ -58,8 +81,8 @@ def as_id_array(values: Any, what: str) -> NDArray[Any]:
     reject_masked(values, what)
     if isinstance(values, (str, bytes)):
         raise TypeError(f"{what} must be a sequence of ids; given the single id {values!r}")
-    if hasattr(values, "__array__"):
-        array = np.asarray(values)
+    if not isinstance(values, (list, tuple)) and offers_array(values):
+        array = np.asarray(as_array(values, what))
     else:
         values = list(values)
         array = np.asarray(values) if _all_numbers(values) else object_array(values)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cymf._column_types import ColumnType
+from cymf._columns import id_column
 from cymf._id_columns import (
     Coded,
     as_id_array,
@@ -32,6 +34,8 @@ class IdMap:
         Integers or strings, each once; ``ids[r]`` is the id of row r.
     what : str, default="ids"
         What error messages call them.
+    column : ColumnType, optional
+        The type of the column of a table that they came from.
 
     Raises
     ------
@@ -50,9 +54,15 @@ class IdMap:
     [10, 50]
     """
 
-    __slots__ = ("_ids", "_is_int", "_lookup")
+    __slots__ = ("_column", "_ids", "_is_int", "_lookup")
 
-    def __init__(self, ids: ArrayLike | Sequence[Any], *, what: str = "ids") -> None:
+    def __init__(
+        self,
+        ids: ArrayLike | Sequence[Any],
+        *,
+        what: str = "ids",
+        column: ColumnType | None = None,
+    ) -> None:
         array = as_id_array(ids, what)
         if array.dtype.kind == "O":
             array = check_labels(array, what, lambda k: k)
@@ -60,6 +70,7 @@ class IdMap:
         self._ids: NDArray[Any] = array.copy() if array.flags.writeable else array.view()
         self._is_int = array.dtype.kind == "i"
         self._lookup: Callable[[Any], NDArray[np.int64]] | None = None
+        self._column = column
         _check_unique(self._ids, self._is_int, what)
         self._ids.flags.writeable = False
 
@@ -67,6 +78,11 @@ class IdMap:
     def ids(self) -> NDArray[Any]:
         """The ids in row order: int64, or Python strings in an object array; read-only."""
         return self._ids
+
+    @property
+    def column(self) -> ColumnType | None:
+        """The type of the column that the ids came from; None if that was no column of a table."""
+        return self._column
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -77,7 +93,18 @@ class IdMap:
         return f"<IdMap of {len(self)} {kind}: {first}{', …' if len(self) > 3 else ''}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return IdMap, (self._ids,)
+        return _restore, (self._ids, self._column)
+
+    def of_column(self, column: ColumnType | None) -> IdMap:
+        """The same ids, from a column of that type."""
+        twin = object.__new__(IdMap)
+        twin._ids, twin._is_int, twin._lookup = self._ids, self._is_int, self._lookup
+        twin._column = column
+        return twin
+
+    def extended(self, ids: NDArray[Any]) -> IdMap:
+        """These ids with others behind them."""
+        return IdMap(np.concatenate([self._ids, ids]), column=self._column)
 
     def to_index(self, values: Any, what: str = "user") -> NDArray[np.int64]:
         """Row numbers of ids.
@@ -99,11 +126,13 @@ class IdMap:
         TypeError
             If strings are looked up among integers, or integers among strings.
         """
-        column = values if isinstance(values, Coded) else as_id_array(values, f"{what} ids")
+        plain = isinstance(values, (list, np.ndarray))
+        column = values if plain else id_column(values, f"{what} ids")
         if isinstance(column, Coded):
             codes, labels = compact(column)
             by_label = self.to_index(labels, what)
             return by_label.take(codes)
+        column = as_id_array(column, f"{what} ids")
         if len(column) == 0:
             return np.empty(0, dtype=np.int64)
         column = check_labels(column, f"{what} ids", lambda k: k)
@@ -178,7 +207,9 @@ class IdMap:
         }
 
     @classmethod
-    def from_arrays(cls, prefix: str, arrays: Mapping[str, NDArray[Any]]) -> IdMap:
+    def from_arrays(
+        cls, prefix: str, arrays: Mapping[str, NDArray[Any]], column: ColumnType | None = None
+    ) -> IdMap:
         """The map that `to_arrays` took apart.
 
         Integer ids are used as they come, so a memory-mapped array stays one.
@@ -189,6 +220,8 @@ class IdMap:
             The prefix given to `to_arrays`.
         arrays : mapping of str to ndarray
             Holds the arrays; others are ignored.
+        column : ColumnType, optional
+            The type of the column that the ids came from.
 
         Returns
         -------
@@ -200,7 +233,7 @@ class IdMap:
             If the arrays are missing or do not fit together.
         """
         if f"{prefix}_int" in arrays:
-            return cls(arrays[f"{prefix}_int"], what=prefix)
+            return cls(arrays[f"{prefix}_int"], what=prefix, column=column)
         try:
             utf8, offsets = arrays[f"{prefix}_utf8"], arrays[f"{prefix}_offsets"]
         except KeyError as missing:
@@ -221,10 +254,12 @@ class IdMap:
             )
         except UnicodeDecodeError as damage:
             raise ValueError(f"{prefix}_utf8 is not UTF-8 text: {damage}") from damage
-        return cls(ids, what=prefix)
+        return cls(ids, what=prefix, column=column)
 
 
-def encode_ids(values: Any, what: str) -> tuple[NDArray[Any], IdMap]:
+def encode_ids(
+    values: Any, what: str, column: ColumnType | None = None
+) -> tuple[NDArray[Any], IdMap]:
     """Number the ids of a column 0, 1, … in sorted order.
 
     Parameters
@@ -233,6 +268,8 @@ def encode_ids(values: Any, what: str) -> tuple[NDArray[Any], IdMap]:
         The column.
     what : str
         What it is called in error messages.
+    column : ColumnType, optional
+        The type of the column of a table, if it is one.
 
     Returns
     -------
@@ -254,7 +291,7 @@ def encode_ids(values: Any, what: str) -> tuple[NDArray[Any], IdMap]:
             values = as_id_array(values, what)
         if values.dtype.kind == "i":
             int_codes, ids = encode_integers(values)
-            return int_codes, IdMap(ids, what=what)
+            return int_codes, IdMap(ids, what=what, column=column)
         codes, labels = encode_objects(values, what)
 
     def position(label: int) -> int:
@@ -268,7 +305,11 @@ def encode_ids(values: Any, what: str) -> tuple[NDArray[Any], IdMap]:
         order = np.array(sorted(range(len(text)), key=text.__getitem__), dtype=np.int64)
     rank = np.empty(len(order), dtype=np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
-    return rank[codes], IdMap(labels[order], what=what)
+    return rank[codes], IdMap(labels[order], what=what, column=column)
+
+
+def _restore(ids: NDArray[Any], column: ColumnType | None) -> IdMap:
+    return IdMap(ids, column=column)
 
 
 def id_of(ids: IdMap | None, row: int) -> int | str:

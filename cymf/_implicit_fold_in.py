@@ -7,8 +7,10 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from cymf._alignment import align_index, check_same_shape
+from cymf._columns import plain_array, query_column
 from cymf._confidence import signed_confidence
 from cymf._implicit_problem import (
     ImplicitModel,
@@ -21,6 +23,7 @@ from cymf._implicit_rows import FixedSide, Method, scratch_of
 from cymf._parallel import Workers, equal_work_chunks, single_threaded_blas
 from cymf._queries import Axis, By, rows_of
 from cymf._sparse_view import SparseView
+from cymf._tables import open_table
 from cymf.ratings import Ratings, as_ratings
 
 if TYPE_CHECKING:
@@ -208,7 +211,7 @@ def view_of(
     if strengths is None:
         values = np.ones(len(columns), state.dtype)
     else:
-        values = np.asarray(strengths, state.dtype)
+        values = np.asarray(plain_array(strengths, called), state.dtype)
         if values.shape != columns.shape:
             raise ValueError(
                 f"{called} has shape {values.shape}; expected {columns.shape}, one for each {axis.what}"
@@ -225,12 +228,9 @@ def view_of(
 
 def is_single_row(ratings: Any) -> bool:
     """Whether these are the ids of one row's cells, rather than rows of ratings."""
-    return not (isinstance(ratings, Ratings) or is_table(ratings) or np.ndim(ratings) == 2)
-
-
-def is_table(X: Any) -> bool:
-    """Whether `X` is a sparse matrix or a table, rather than numbers."""
-    return not isinstance(X, (np.ndarray, list, tuple)) and np.ndim(X) != 1 and not np.isscalar(X)
+    if isinstance(ratings, Ratings) or sparse.issparse(ratings):
+        return False
+    return open_table(ratings) is None and np.ndim(query_column(ratings, "ratings")) != 2
 
 
 def _rows_of_ratings(ratings: Ratings, state: FittedState, which: str) -> SparseView:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from cymf._alignment import align_index
+from cymf._arrays import as_array
 from cymf._factors import Factors
 from cymf._problem import Problem, Validation
 from cymf._queries import split_pairs
@@ -80,7 +81,7 @@ def start_from(init: Any, factors: Factors, problem: Problem) -> None:
             ("user", init[0], factors.user),
             ("item", init[1], factors.item),
         ):
-            array = np.asarray(given)
+            array = as_array(given, f"init's {name} factors")
             if array.shape != (len(target), k):
                 raise ValueError(
                     f"init's {name} factors have shape {array.shape}; expected {(len(target), k)}, "

@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from cymf._compressed import is_canonical, row_numbers, row_of
+from cymf._arrays import as_array, offers_array, type_name
+from cymf._columns import as_series, number_column
+from cymf._compressed import CompressedRows, compress, is_canonical, row_numbers, row_of
 from cymf._ratings_checks import as_numbers, index_dtype
+from cymf._tables import open_table
 
 __all__ = ["MatrixEntries", "extra_column", "read_matrix"]
 
@@ -30,6 +33,13 @@ class MatrixEntries(NamedTuple):
             return int(self.rows[entry]), int(self.columns[entry])
         assert self.indptr is not None
         return row_of(self.indptr, entry), int(self.columns[entry])
+
+    def compressed(self) -> CompressedRows:
+        """The same entries by row and column; a cell that is stored several times, several times."""
+        if self.rows is not None:
+            return compress([self.rows, self.columns], self.shape)
+        assert self.indptr is not None
+        return CompressedRows(self.indptr, self.columns, None)
 
 
 def read_matrix(X: Any, what: str = "X") -> MatrixEntries:
@@ -73,7 +83,12 @@ def extra_column(extra: Any, X: Any, entries: MatrixEntries, what: str) -> NDArr
     """
     if sparse.issparse(extra):
         return _same_cells(read_matrix(extra, what), entries, what)
-    array = np.ma.getdata(extra) if isinstance(extra, np.ma.MaskedArray) else np.asarray(extra)
+    if as_series(extra) is not None:
+        array = number_column(extra, what)
+    elif isinstance(extra, np.ma.MaskedArray):
+        array = np.ma.getdata(extra)
+    else:
+        array = as_array(extra, what)
     if array.ndim == 2:
         if array.shape != entries.shape:
             raise ValueError(f"{what} has shape {array.shape}, but the matrix {entries.shape}")
@@ -141,14 +156,13 @@ def _read_padded(X: Any) -> MatrixEntries:
 
 
 def _read_dense(X: Any, what: str) -> MatrixEntries:
-    if not isinstance(X, (np.ndarray, list, tuple)):
+    if not (isinstance(X, (list, tuple)) or offers_array(X)) or open_table(X) is not None:
         raise TypeError(
-            f"{what} must be a SciPy sparse matrix or a NumPy array; given "
-            f"{type(X).__module__}.{type(X).__name__}. For a table with one rating a row use "
-            f"Ratings.from_table; for a table that is itself the matrix pass its .to_numpy()"
+            f"{what} must be a SciPy sparse matrix or an array; given {type_name(X)}. For a table with one rating a "
+            f"row use Ratings.from_table; for a table that is itself the matrix pass its .to_numpy()"
         )
     masked = X if isinstance(X, np.ma.MaskedArray) else None
-    array = np.asarray(X) if masked is None else np.ma.getdata(masked)
+    array = as_array(X, what) if masked is None else np.ma.getdata(masked)
     if array.ndim != 2:
         raise ValueError(
             f"{what} must be 2-D, users × items; given {array.ndim}-D, shape {array.shape}. For "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from cymf._archive import Archive, open_archive, write_archive
 from cymf._assembly import RatingArrays
+from cymf._column_types import ColumnType
 from cymf._compressed import is_canonical
 from cymf._errors import ModelFileError
 from cymf._ids import IdMap
@@ -86,6 +88,9 @@ def save(
     for key, ids in (("user_ids", state.user_ids), ("item_ids", state.item_ids)):
         if ids is not None:
             arrays |= ids.to_arrays(key)
+            header[f"{key}_column"], categories = _column_of(ids)
+            if categories is not None:
+                arrays |= categories.to_arrays(f"{key}_categories")
     if ratings is not None:
         arrays |= _ratings_arrays(ratings)
     arrays |= {_EXTRA + key: array for key, array in state.extra.items()}
@@ -178,8 +183,10 @@ def _read_state(archive: Archive, header: dict[str, Any], mmap: bool) -> FittedS
         name: archive.map(name) if mmap and name in _MAPPED else archive.read(name)
         for name in archive.names
     }
-    user_ids = IdMap.from_arrays("user_ids", arrays) if header["user_ids"] else None
-    item_ids = IdMap.from_arrays("item_ids", arrays) if header["item_ids"] else None
+    user_ids, item_ids = (
+        _read_ids(arrays, key, header.get(f"{key}_column")) if header[key] else None
+        for key in ("user_ids", "item_ids")
+    )
     shape = (len(arrays["user_factors"]), len(arrays["item_factors"]))
     ratings = None
     if header["ratings"]:
@@ -209,6 +216,29 @@ def _read_state(archive: Archive, header: dict[str, Any], mmap: bool) -> FittedS
     )
 
 
+def _column_of(ids: IdMap) -> tuple[dict[str, Any] | None, IdMap | None]:
+    """The type of the column that ids came from, and its categories where they are not the ids themselves."""
+    column = ids.column
+    if column is None:
+        return None, None
+    if column.categories is None or np.array_equal(column.categories, ids.ids):
+        return column.to_json(), None
+    try:
+        return column.to_json(), IdMap(column.categories)
+    except (TypeError, ValueError):  # some that no id is: the column will be a plain one
+        return replace(column, words="").to_json(), None
+
+
+def _read_ids(arrays: Mapping[str, np.ndarray], key: str, stored: Any) -> IdMap:
+    ids = IdMap.from_arrays(key, arrays)
+    if stored is None:
+        return ids
+    own = f"{key}_categories"
+    listed = any(name.startswith(own) for name in arrays)
+    categories = IdMap.from_arrays(own, arrays).ids if listed else ids.ids
+    return ids.of_column(ColumnType.from_json(stored, categories))
+
+
 def _ratings_arrays(ratings: Ratings) -> dict[str, np.ndarray]:
     arrays = {
         "indptr": ratings.csr(ratings.values.dtype).indptr,
@@ -229,7 +259,9 @@ def _read_ratings(
 ) -> Ratings:
     """Make training ratings again; kernels will trust them, so that indices are checked here."""
     indptr, indices, values = (arrays[_RATINGS + key] for key in ("indptr", "indices", "values"))
-    optional = {key: arrays.get(_RATINGS + key) for key in ("weights", "timestamps", "input_order")}
+    optional: dict[str, Any] = {
+        key: arrays.get(_RATINGS + key) for key in ("weights", "timestamps", "input_order")
+    }
     columns = [values, *(column for column in optional.values() if column is not None)]
     if (
         len(indptr) != shape[0] + 1

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from cymf._arrays import as_array
+from cymf._columns import plain_array
 from cymf._ids import IdMap, id_of
+from cymf._tables import open_table
 from cymf.ratings import Ratings
 
 __all__ = ["NonnegativeMatrix", "check_width", "looks_like_pairs", "read_nonnegative"]
@@ -67,7 +70,7 @@ def read_nonnegative(
     zeros = missing == "zero"
     if isinstance(X, Ratings):
         return _of_ratings(X, sample_weight, zeros)
-    table = _as_table(X)
+    table = None if sparse.issparse(X) else open_table(X)
     if table is not None and {"user", "item"} <= set(table.columns):
         return _of_ratings(Ratings.from_table(X), sample_weight, zeros)
     if sparse.issparse(X):
@@ -97,7 +100,16 @@ def looks_like_pairs(X: Any) -> bool:
     """Whether `X` is two columns of ids, integers or strings, rather than a matrix of numbers."""
     if isinstance(X, Ratings) or sparse.issparse(X):
         return False
-    array = np.asarray(X)
+    table = open_table(X)
+    if table is not None:
+        import narwhals.stable.v1 as nw
+
+        words, floats = (nw.String, nw.Categorical, nw.Enum, nw.Object), (nw.Float32, nw.Float64)
+        return len(table.columns) == 2 and all(
+            kind in words or (kind.is_numeric() and kind not in floats)
+            for kind in table.schema.values()
+        )
+    array = as_array(X, "X")
     return array.ndim == 2 and array.shape[1] == 2 and array.dtype.kind in "iuUSO"
 
 
@@ -116,6 +128,8 @@ def _of_ratings(ratings: Ratings, sample_weight: Any, zeros: bool) -> Nonnegativ
 def _of_sparse(X: Any, sample_weight: Any, zeros: bool) -> NonnegativeMatrix:
     if X.dtype.kind == "c":
         raise ValueError(_complex(X.dtype))
+    if X.ndim != 2:
+        raise ValueError(f"X has {X.ndim} dimensions, shape {X.shape}; expected a matrix")
     _check_shape(X.shape)
     if X.dtype not in (np.float32, np.float64):
         X = X.astype(np.float64)
@@ -158,21 +172,11 @@ def _of_dense(
     return NonnegativeMatrix(ratings, None, False, names)
 
 
-def _as_table(X: Any) -> Any:
-    """Return a table of any library as narwhals sees it, or None for what is none."""
-    if isinstance(X, (np.ndarray, list, tuple)) or sparse.issparse(X):
-        return None
-    import narwhals.stable.v1 as nw
-
-    frame = nw.from_native(X, eager_only=True, pass_through=True)
-    return frame if isinstance(frame, nw.DataFrame) else None
-
-
 def _numbers(X: Any) -> np.ndarray:
     """Return a matrix of float32 or float64; masked cells become NaN."""
     if isinstance(X, np.ma.MaskedArray):
         X = np.where(np.ma.getmaskarray(X), np.nan, np.ma.getdata(X))
-    array = np.asarray(X)
+    array = np.asarray(as_array(X, "X"))
     if array.dtype.kind == "c":
         raise ValueError(_complex(array.dtype))
     if array.ndim != 2:
@@ -198,7 +202,7 @@ def _weights(sample_weight: Any, shape: tuple[int, ...]) -> Any:
     """Return weights of cells: None, a sparse matrix, or an array of the shape of the matrix."""
     if sample_weight is None or sparse.issparse(sample_weight):
         return sample_weight
-    weights = np.asarray(sample_weight, np.float64)
+    weights = np.asarray(plain_array(sample_weight, "sample_weight"), np.float64)
     if weights.shape != (shape[0],) and weights.shape != shape:
         raise ValueError(
             f"sample_weight has shape {weights.shape}; expected {(shape[0],)}, a weight for each row, or {shape}, "

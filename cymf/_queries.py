@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from cymf._arrays import as_array
+from cymf._columns import as_series, number_column, query_column
 from cymf._errors import UnknownIdError
-from cymf._id_columns import as_id_array, check_labels
+from cymf._id_columns import Coded, as_id_array, check_labels
+from cymf._matrices import read_matrix
+from cymf._ratings_checks import as_numbers
+from cymf._tables import open_table, pair_columns
 from cymf._top_n import Candidates, Exclusions
 from cymf._validation import check_choice
 from cymf.ratings import Ratings, as_ratings
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
     from cymf._ids import IdMap
     from cymf._state import FittedState
 
@@ -69,7 +72,7 @@ class Observations(NamedTuple):
     weights: np.ndarray | None
 
 
-def positions_of(values: ArrayLike, axis: Axis, by: By) -> np.ndarray:
+def positions_of(values: Any, axis: Axis, by: By) -> np.ndarray:
     """Return the place in the matrix of each value, -1 for ids that do not occur.
 
     Raises
@@ -80,6 +83,7 @@ def positions_of(values: ArrayLike, axis: Axis, by: By) -> np.ndarray:
         If the values cannot be ids of this model, or are not a scalar or one-dimensional.
     """
     check_choice("by", by, ("id", "index"))
+    values = query_column(values, f"{axis.what}s")
     n_dimensions = np.ndim(values)
     if n_dimensions > 1:
         raise ValueError(
@@ -89,6 +93,8 @@ def positions_of(values: ArrayLike, axis: Axis, by: By) -> np.ndarray:
     if by == "id" and axis.ids is not None:
         return axis.ids.to_index(listed, axis.what)
     name = f"{axis.what}s"
+    if isinstance(listed, Coded):
+        listed = listed.expanded()
     rows = check_labels(as_id_array(listed, name), name, lambda position: position)
     if rows.dtype.kind != "i":
         reason = "by='index' takes" if by == "index" else "the model was fitted to a matrix, with"
@@ -103,7 +109,7 @@ def positions_of(values: ArrayLike, axis: Axis, by: By) -> np.ndarray:
 
 
 def rows_of(
-    values: ArrayLike,
+    values: Any,
     axis: Axis,
     *,
     by: By = "id",
@@ -121,11 +127,12 @@ def rows_of(
         As `positions_of`.
     """
     check_choice("unknown", unknown, ("fallback", "raise"))
+    values = query_column(values, f"{axis.what}s")
     rows = positions_of(values, axis, by)
     rows[~axis.known[rows]] = -1
     missing = np.flatnonzero(rows < 0)
     if unknown == "raise" and len(missing):
-        first = values if np.ndim(values) == 0 else list(values)[missing[0]]  # type: ignore[arg-type]
+        first = values if np.ndim(values) == 0 else values[int(missing[0])]
         first = first.item() if isinstance(first, np.generic) else first
         count = f" ({len(missing)} of the {len(rows)} {axis.what}s asked for)"
         raise UnknownIdError(
@@ -156,9 +163,12 @@ def ids_of(rows: np.ndarray, axis: Axis, by: By) -> np.ndarray:
     return rows if by == "index" or axis.ids is None else axis.ids.to_ids(rows)
 
 
-def split_pairs(pairs: Any) -> tuple[np.ndarray, np.ndarray]:
+def split_pairs(pairs: Any) -> tuple[Any, Any]:
     """Return the two columns of an (n, 2) array, list or table of (user, item)."""
-    array = np.asarray(pairs)
+    table = open_table(pairs)
+    if table is not None:
+        return pair_columns(table)
+    array = np.asarray(as_array(pairs, "pairs"))
     if array.dtype.kind in "US" and isinstance(pairs, (list, tuple)):
         array = np.asarray(pairs, dtype=object)  # NumPy has made (1, "x") two strings
     if array.ndim != 2 or array.shape[1] != 2:
@@ -197,7 +207,8 @@ def observations(state: FittedState, X: Any, y: Any, sample_weight: Any) -> Obse
         user_ids, item_ids = split_pairs(X)
         users = rows_of(user_ids, Axis.users(state))
         items = rows_of(item_ids, Axis.items(state))
-        values, weights = np.asarray(y, np.float64), sample_weight
+        values = as_numbers(number_column(y, "y"), "y").astype(np.float64)
+        weights = None if sample_weight is None else number_column(sample_weight, "sample_weight")
         if values.shape != users.shape:
             raise ValueError(
                 f"y has shape {values.shape}; expected {users.shape}, a rating for each pair"
@@ -237,8 +248,7 @@ def _items_of_users(
             raise ValueError(
                 f"{name} has shape {pairs.shape}; expected {shape}, the users and items of the model"
             )
-        csr = sp.csr_array(pairs)
-        return rows, *_rising(csr.indptr, csr.indices, state.n_items)
+        return rows, *_stored_cells(pairs, name)
     view = pairs.csr(pairs.values.dtype)
     same_ids = pairs.user_ids is state.user_ids and pairs.item_ids is state.item_ids
     if same_ids and pairs.shape == shape:
@@ -250,6 +260,12 @@ def _items_of_users(
     known = items >= 0
     known_before = np.concatenate([[0], np.cumsum(known)])
     return own_rows, *_rising(known_before[view.indptr], items[known], state.n_items)
+
+
+def _stored_cells(matrix: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cells that a sparse matrix stores, which are those that `Ratings.from_matrix` finds, in CSR form."""
+    cells = read_matrix(matrix, name).compressed()
+    return _rising(cells.indptr, cells.indices, matrix.shape[1])
 
 
 def _rising(
@@ -296,6 +312,7 @@ def own_candidates(
     without training ratings are left out.
     """
     n_users = np.size(users)
+    candidates = _written_lists(candidates)
     if sp.issparse(candidates) or isinstance(candidates, Ratings):
         rows, indptr, items = _items_of_users(state, candidates, "candidates", users, by)
     elif _is_list_of_lists(candidates):
@@ -332,9 +349,8 @@ def vector_exclusions(
                 f"exclude has shape {exclude.shape}; expected {(n_queries, state.n_items)}, a row for each query and "
                 "the items of the model"
             )
-        csr = sp.csr_array(exclude)
-        return Exclusions(rows, *_rising(csr.indptr, csr.indices, state.n_items))
-    lists = [exclude] if scalar else list(exclude)
+        return Exclusions(rows, *_stored_cells(exclude, "exclude"))
+    lists = [exclude] if scalar else list(_written_lists(exclude))
     if len(lists) != n_queries:
         raise ValueError(
             f"exclude holds {len(lists)} lists; expected {n_queries}, one for each query"
@@ -343,6 +359,18 @@ def vector_exclusions(
     found = [np.unique(one[one >= 0]) for one in found]
     indptr = np.concatenate([[0], np.cumsum([len(one) for one in found])])
     return Exclusions(rows, indptr, np.concatenate([np.zeros(0, np.int64), *found]))
+
+
+def _written_lists(values: Any) -> Any:
+    """Return a column of lists as a list of lists, anything else as it is."""
+    if values is None or isinstance(values, Ratings) or sp.issparse(values):
+        return values
+    series = as_series(values)
+    if series is None:
+        return values
+    import narwhals.stable.v1 as nw
+
+    return series.to_list() if series.dtype in (nw.List, nw.Array, nw.Object) else values
 
 
 def _is_list_of_lists(candidates: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cymf._arrays import as_array
 from cymf._fitted import Fitted
 from cymf._queries import Axis, rows_of, seen_exclusions
 from cymf._ranking_metrics import (
@@ -34,7 +35,8 @@ class Recommender(Protocol):
         """Return the ids of each user's best n items as an array of shape (n_users, n), best first; or a pair of it and
         the scores.
 
-        `users` are ids as `test` has them. Where items run out, the rest is -1, or "" among ids that are strings. With
+        `users` are ids as `test` has them. Where items run out, the rest is -1, or "" among ids that are strings, and
+        scores there are NaN. With
         `exclude_seen` the items that a user has in `seen` are left out, in training if `seen` is None.
         """
 
@@ -181,15 +183,20 @@ def _of_recommender(
 
     def lists(block: slice, n: int) -> NDArray[np.int64]:
         answer = model.recommend(users[block], n, exclude_seen=exclude_seen, seen=train)
-        found = np.asarray(answer[0] if isinstance(answer, tuple) else answer)
+        listed, scores = answer if isinstance(answer, tuple) else (answer, None)
+        found = np.asarray(as_array(listed, "items"))
         expected = (len(users[block]), n)
         if found.shape != expected:
             raise ValueError(
                 f"recommend returned items of shape {found.shape}; expected {expected}, (n_users, n)"
             )
-        if known.item_ids is not None:
-            return known.item_ids.to_index(found.ravel(), "item").reshape(expected)
-        return np.where(found < known.n_items, found, -1)
+        if known.item_ids is None:
+            return np.where(found < known.n_items, found, -1)
+        empty = found == ("" if found.dtype.kind in "OUT" else -1)
+        if scores is not None:  # an id may be what marks an empty place
+            empty = np.isnan(as_array(scores, "scores"))
+        rows = known.item_ids.to_index(found.ravel(), "item").reshape(expected)
+        return np.where(empty, -1, rows)
 
     return RankingReport(*measure_lists(held_out, metrics, lists, n_threads), users)
 
@@ -246,7 +253,7 @@ def _state_of_factors(
 
 
 def _factor_array(factors: ArrayLike) -> NDArray[Any]:
-    array = np.asarray(factors)
+    array = as_array(factors, "factors")
     if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float64)
     if array.ndim != 2 or not np.isfinite(array).all():

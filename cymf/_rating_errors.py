@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cymf._columns import plain_array
+
 __all__ = ["mae", "rmse"]
 
 
@@ -74,7 +76,9 @@ def _errors(
     y: ArrayLike, p: ArrayLike, weights: ArrayLike | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     columns = {"y": y, "p": p} | ({} if weights is None else {"weights": weights})
-    arrays = {name: np.asarray(column, dtype=np.float64) for name, column in columns.items()}
+    arrays = {
+        name: np.asarray(plain_array(column, name), np.float64) for name, column in columns.items()
+    }
     shapes = {name: array.shape for name, array in arrays.items()}
     if len(set(shapes.values())) > 1 or arrays["y"].ndim != 1:
         raise ValueError(f"ratings and predictions must be 1-D and equally long; given {shapes}")

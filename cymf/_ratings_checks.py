@@ -163,7 +163,8 @@ def as_timestamps(array: NDArray[Any], name_entry: Callable[[int], str]) -> NDAr
             array = np.array(moments, dtype="datetime64[us]")
         except (TypeError, ValueError):
             raise TypeError(
-                f"timestamps must be numbers or datetimes; entry 0 is {array[0]!r}"
+                f"timestamps must be numbers or datetimes; entry 0 is {array[0]!r}: convert them, or "
+                "leave timestamps out (timestamp=None where a table or file has such a column)"
             ) from None
     kind = array.dtype.kind
     if kind in "iu":

@@ -17,7 +17,7 @@ from cymf._id_columns import Coded, compact, object_array
 from cymf._streams import COMPRESSED, compressing, inner_suffix
 
 if TYPE_CHECKING:
-    from cymf.ratings import Ratings
+    from cymf._stored_ratings import StoredRatings
 
 __all__ = ["check_target", "write_batches", "write_ratings"]
 
@@ -36,7 +36,7 @@ class _WiderColumnError(Exception):
         self.role, self.kind = role, kind
 
 
-def write_ratings(ratings: Ratings, path: str | os.PathLike[str]) -> None:
+def write_ratings(ratings: StoredRatings, path: str | os.PathLike[str]) -> None:
     """Write ratings; see `Ratings.to_file`."""
     write_batches(lambda: _pieces(ratings), path)
 
@@ -100,10 +100,9 @@ def _alike(
     """Yield the batches as named columns of one kind each: what `kinds` says, or that of the first batch."""
     names: list[str] | None = None
     for batch in batches:
-        n_ratings = len(batch.users.codes if isinstance(batch.users, Coded) else batch.users)
         columns = dict(zip(_ROLES, batch, strict=True))
         if columns["rating"] is None:
-            columns["rating"] = np.ones(n_ratings, np.float32)
+            columns["rating"] = np.ones(len(batch.users), np.float32)
         columns = {role: column for role, column in columns.items() if column is not None}
         if names is None:
             names = list(columns)
@@ -148,7 +147,7 @@ def _as_kind(column: Any, kind: str) -> Any:
     return column.astype("float64" if kind == "float" else kind, copy=False)
 
 
-def _pieces(ratings: Ratings) -> Iterator[Columns]:
+def _pieces(ratings: StoredRatings) -> Iterator[Columns]:
     """Yield the columns of some ratings after the other, in storage order, with ids for row numbers."""
     maps = (ratings.user_ids, ratings.item_ids)
     labels = [None if ids is None else np.asarray(ids.ids) for ids in maps]

@@ -1,4 +1,4 @@
-"""Files and tables, read into columns of users, items and ratings."""
+"""Files, read into columns of users, items and ratings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cymf._ratings_checks import as_numbers, as_timestamps, check_finite, check_
 from cymf._streams import inner_suffix
 from cymf._text_reader import EmptyFileError, TextFormat, read_text
 
-__all__ = ["read_batches", "read_file", "read_table"]
+__all__ = ["read_batches", "read_file"]
 
 _OF_MOVIELENS = ("ratings.csv", "ratings.dat", "u.data")  # in the folders of its archives
 _NOT_READ = (".tar", ".tgz", ".7z", ".rar", ".zip", ".lz4", ".orc", ".avro", ".xls", ".xlsx")
@@ -163,39 +163,6 @@ def _ratings_in(folder: Any) -> Any:
             if (inner / name).is_file():
                 return inner / name
     return None
-
-
-def read_table(
-    table: Any, user: str, item: str, rating: str | None, weight: str | None, timestamp: str | None
-) -> Columns:
-    """Columns of a pandas, polars or Arrow table; see `Ratings.from_table`."""
-    import narwhals.stable.v1 as nw
-
-    try:
-        frame = nw.from_native(table, eager_only=True)
-    except TypeError:
-        raise TypeError(
-            f"table must be a pandas, polars or Arrow table in memory; given "
-            f"{type(table).__module__}.{type(table).__name__} (collect() a lazy one first; for "
-            f"columns that are no table use Ratings.from_triplets)"
-        ) from None
-    names = frame.columns
-    chosen = {
-        "user": user,
-        "item": item,
-        "rating": rating,
-        "weight": weight,
-        "timestamp": timestamp,
-    }
-    for role, name in chosen.items():
-        if name is not None and name not in names:
-            listed = ", ".join(repr(other) for other in names)
-            raise ValueError(
-                f"the table has no column {name!r} for {role}: its columns are {listed}; "
-                f"say which one by {role}=…"
-                + (", or rating=None if each row counts 1" if role == "rating" else "")
-            )
-    return Columns(*(None if name is None else frame[name] for name in chosen.values()))
 
 
 def _read_npz(path: Path, choice: ColumnChoice) -> Any:

@@ -4,17 +4,46 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SUFFIXES", "RecommendationFile", "as_frame", "recommendation_rows"]
+from cymf._column_types import ColumnType, column_names, library_among, make_table
+
+__all__ = ["SUFFIXES", "AnswerTypes", "RecommendationFile", "as_table", "recommendation_rows"]
 
 SUFFIXES = (".csv", ".parquet")
-_COLUMNS = ("user", "rank", "item", "score")
+
+
+class AnswerTypes(NamedTuple):
+    """What a table of recommendations takes after: the table of the training, or the column of users asked about.
+
+    Attributes
+    ----------
+    names : sequence
+        Of the columns of users, ranks, items and scores.
+    user, item : ColumnType or None
+        Types of their columns; None for plain ones.
+    library : str
+        Whose table it is, unless another is asked for.
+    """
+
+    names: Sequence[Any] = ("user", "rank", "item", "score")
+    user: ColumnType | None = None
+    item: ColumnType | None = None
+    library: str = "pandas"
+
+    @classmethod
+    def of(
+        cls, user: ColumnType | None, item: ColumnType | None, asked: ColumnType | None
+    ) -> AnswerTypes:
+        """Return those of a model's columns of ids, and of a column of users asked about, where there is one."""
+        names = column_names({"user": user, "rank": None, "item": item, "score": None})
+        return cls(names, user, item, library_among(asked, user, item))
 
 
 def recommendation_rows(
@@ -28,38 +57,10 @@ def recommendation_rows(
     return users[rows], ranks + 1, items[rows, ranks], scores[rows, ranks]
 
 
-def as_frame(columns: tuple[NDArray[Any], ...], backend: str) -> Any:
+def as_table(columns: tuple[NDArray[Any], ...], types: AnswerTypes, library: str) -> Any:
     """Columns of `recommendation_rows` as a table of pandas, polars or pyarrow."""
-    try:
-        if backend == "pandas":
-            import pandas
-
-            return pandas.DataFrame(dict(zip(_COLUMNS, columns, strict=True)))
-        if backend == "polars":
-            import polars
-
-            lists = (c.tolist() if c.dtype == object else c for c in columns)
-            named = zip(_COLUMNS, lists, columns, strict=True)
-            return polars.DataFrame(
-                [
-                    polars.Series(name, values, polars.String if column.dtype == object else None)
-                    for name, values, column in named
-                ]
-            )
-        return as_arrow(columns)
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            f"backend={backend!r} needs {backend}: pip install {backend}, or choose another backend",
-            name=backend,
-        ) from None
-
-
-def as_arrow(columns: tuple[NDArray[Any], ...]) -> Any:
-    """Columns of `recommendation_rows` as an Arrow table, of the same schema however many rows there are."""
-    import pyarrow
-
-    arrays = [pyarrow.array(c, pyarrow.string() if c.dtype == object else None) for c in columns]
-    return pyarrow.table(dict(zip(_COLUMNS, arrays, strict=True)))
+    named = zip(types.names, columns, (types.user, None, types.item, None), strict=True)
+    return make_table({name: (column, kind) for name, column, kind in named}, library)
 
 
 class RecommendationFile:
@@ -68,8 +69,9 @@ class RecommendationFile:
     A context manager. Parquet needs pyarrow.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, types: AnswerTypes | None = None) -> None:
         self._path = path
+        self._types = AnswerTypes() if types is None else types
         self._unfinished = path.with_name(path.name + ".part")
         self._parquet: Any = None
         if path.suffix == ".parquet":
@@ -86,7 +88,7 @@ class RecommendationFile:
         if self._path.suffix == ".csv":
             self._text = open(self._unfinished, "w", newline="", encoding="utf-8")
             self._csv = csv.writer(self._text)
-            self._csv.writerow(_COLUMNS)
+            self._csv.writerow(self._types.names)
         return self
 
     def write(self, users: NDArray[Any], items: NDArray[Any], scores: NDArray[np.floating]) -> None:
@@ -97,7 +99,7 @@ class RecommendationFile:
             return
         import pyarrow.parquet
 
-        block = as_arrow(columns)
+        block = as_table(columns, self._types, "pyarrow")
         if self._parquet is None:
             self._parquet = pyarrow.parquet.ParquetWriter(self._unfinished, block.schema)
         self._parquet.write_table(block)

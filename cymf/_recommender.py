@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from cymf._arrays import as_array
+from cymf._column_types import LIBRARIES, column_type
+from cymf._columns import plain_array, query_column, written_column
 from cymf._exploration import Explore, explored_items
 from cymf._fitted import Fitted
 from cymf._queries import (
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from cymf._ann import AnnIndex
+    from cymf._recommendation_file import AnswerTypes
     from cymf._state import FittedState
 
 __all__ = ["Recommender"]
@@ -97,7 +101,8 @@ class Recommender(Fitted):
             ratings are never recommended. Where fewer than `n` items are left, the rest is -1, or
             "" among ids that are strings.
         scores : ndarray of the same shape, in the dtype of the model
-            Predicted ratings, NaN in the rest.
+            Predicted ratings, NaN in the rest and nowhere else: where an item's own id is -1 or "", its score tells it
+            from an empty place.
 
         Raises
         ------
@@ -124,6 +129,7 @@ class Recommender(Fitted):
         check_choice("unknown", unknown, ("fallback", "raise"))
         if seen is not None and not exclude_seen:
             raise ValueError("seen is given with exclude_seen=False; expected one or the other")
+        users = query_column(users, "users")
         if seen is None and candidates is None and filter is None and explore is None:
             row = row_of(users, Axis.users(state), by)
             if row >= 0 and (state.ratings is not None or not exclude_seen):
@@ -216,14 +222,15 @@ class Recommender(Fitted):
         """
         state = self._fitted()
         n = check_integer("n", n, 1)
-        queries = np.array(user_factors, state.dtype, order="C", ndmin=2)
-        scalar = np.ndim(user_factors) == 1
-        if queries.ndim != 2 or queries.shape[1] != state.n_factors or np.ndim(user_factors) == 0:
+        given = as_array(user_factors, "user_factors")
+        queries = np.array(given, state.dtype, order="C", ndmin=2)
+        scalar = given.ndim == 1
+        if queries.ndim != 2 or queries.shape[1] != state.n_factors or given.ndim == 0:
             raise ValueError(
-                f"user_factors has shape {np.shape(user_factors)}; expected (n_queries, {state.n_factors}), or "
+                f"user_factors has shape {given.shape}; expected (n_queries, {state.n_factors}), or "
                 f"({state.n_factors},) for one query"
             )
-        offset = np.asarray(user_bias, np.float64)
+        offset = np.asarray(plain_array(user_bias, "user_bias"), np.float64)
         if offset.ndim > 1 or (offset.ndim == 1 and len(offset) != len(queries)):
             raise ValueError(
                 f"user_bias has shape {offset.shape}; expected a number, or {len(queries)}, one for each query"
@@ -247,10 +254,10 @@ class Recommender(Fitted):
 
     def recommend_table(
         self,
-        users: ArrayLike | None = None,
+        users: Any = None,
         n: int = 10,
         *,
-        backend: Literal["pandas", "polars", "pyarrow"] = "pandas",
+        backend: Literal["pandas", "polars", "pyarrow"] | None = None,
         **options: Any,
     ) -> Any:
         """Return recommendations as a table with a row for each user and item.
@@ -261,15 +268,18 @@ class Recommender(Fitted):
             Whom to recommend to; all users with training ratings if not given.
         n : int, default 10
             Items for each user, at most.
-        backend : {"pandas", "polars", "pyarrow"}, default "pandas"
-            The library whose table is returned; it must be installed.
+        backend : {"pandas", "polars", "pyarrow"}, default None
+            The library whose table is returned; it must be installed. None: that of `users`, if they are a column of
+            one; else that of the table the model was trained on, also after it was saved and loaded; else pandas.
         **options
             Those of `recommend`: by, exclude_seen, seen, candidates, filter, unknown.
 
         Returns
         -------
         pandas.DataFrame, polars.DataFrame or pyarrow.Table
-            Columns user, rank (from 1), item, score; users in the order given, best items first.
+            Columns user, rank (from 1), item, score; users in the order given, best items first. For a model trained on
+            a table, users and items are in columns of the names and types that they had there: integers of their width,
+            categories. Users that are given have the type they are given in.
 
         Raises
         ------
@@ -278,20 +288,21 @@ class Recommender(Fitted):
         ValueError, TypeError, IndexError, UnknownIdError, NotFittedError
             As `recommend`.
         """
-        from cymf._recommendation_file import as_frame, recommendation_rows
+        from cymf._recommendation_file import as_table, recommendation_rows
 
-        check_choice("backend", backend, ("pandas", "polars", "pyarrow"))
+        if backend is not None:
+            check_choice("backend", backend, LIBRARIES)
         model = copy(self)  # with the state of now, whoever trains the model meanwhile
-        asked = model._asked(users, options)
+        asked, types = model._asked(users, options)
         items, scores = model.recommend(asked, n, **options)
-        return as_frame(recommendation_rows(asked, items, scores), backend)
+        return as_table(recommendation_rows(asked, items, scores), types, backend or types.library)
 
     def recommend_all(
         self,
         path: str | os.PathLike[str],
         n: int = 10,
         *,
-        users: ArrayLike | None = None,
+        users: Any = None,
         verbose: bool = False,
         **options: Any,
     ) -> int:
@@ -314,7 +325,8 @@ class Recommender(Fitted):
         Returns
         -------
         int
-            Rows written. They have the columns user, rank (from 1), item, score.
+            Rows written. They have the columns user, rank (from 1), item, score, or the names of `recommend_table`;
+            those of a Parquet file have the types of `recommend_table` as well.
 
         Raises
         ------
@@ -341,11 +353,11 @@ class Recommender(Fitted):
                 f"path={str(path)!r} ends in {path.suffix!r}; expected .parquet or .csv"
             )
         model = copy(self)  # with the state of now, whoever trains the model meanwhile
-        asked = model._asked(users, options)
+        asked, types = model._asked(users, options)
         height = max(1, _BLOCK_ANSWERS // n)
         n_written = 0
         with (
-            RecommendationFile(path) as file,
+            RecommendationFile(path, types) as file,
             tqdm(total=len(asked), desc="recommend", unit="user", disable=not verbose) as bar,
         ):
             for start in range(0, max(1, len(asked)), height):
@@ -356,17 +368,25 @@ class Recommender(Fitted):
                 bar.update(len(block))
         return n_written
 
-    def _asked(self, users: ArrayLike | None, options: dict[str, Any]) -> np.ndarray:
-        """Return the given users as an array; all that are known if None."""
+    def _asked(self, users: Any, options: dict[str, Any]) -> tuple[np.ndarray, AnswerTypes]:
+        """Return the given users as an array, all that are known if None; and of which types columns were."""
+        from cymf._recommendation_file import AnswerTypes
+
         state = self._fitted()
+        ids = state.user_ids, state.item_ids
+        by_id = options.get("by", "id") == "id"
+        of_users, of_items = (None if side is None else side.column for side in ids)
+        types = AnswerTypes.of(of_users, of_items, column_type(users))
+        types = types._replace(item=of_items if by_id else None)
         if users is None:
-            return ids_of(
-                np.flatnonzero(state.user_known), Axis.users(state), options.get("by", "id")
-            )
-        given = np.asarray(users)
-        if given.ndim != 1:
-            raise ValueError(f"users has {given.ndim} dimensions; expected one")
-        return given.astype(object) if given.dtype.kind == "U" else given
+            known = np.flatnonzero(state.user_known)
+            asked = ids_of(known, Axis.users(state), "id" if by_id else "index")
+            return asked, types._replace(user=of_users if by_id else None)
+        asked = written_column(users, "users")
+        if asked.ndim != 1:
+            raise ValueError(f"users has {asked.ndim} dimensions; expected one")
+        asked = asked.astype(object) if asked.dtype.kind == "U" else asked
+        return asked, types._replace(user=column_type(users))
 
     def export_ann_index(
         self,
@@ -501,6 +521,7 @@ class Recommender(Fitted):
         metric: str,
         include_self: bool,
     ) -> tuple[np.ndarray, np.ndarray]:
+        values = query_column(values, f"{axis.what}s")
         rows = rows_of(values, axis, by=by, unknown="raise")
         found, scores = most_similar(
             state,

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cymf._arrays import offers_array
+from cymf._columns import as_series, written_column
+
 __all__ = ["ReplayReport", "replay"]
 
 
@@ -76,8 +79,11 @@ def replay(
     rewards, n_events = [], 0
     for user, candidates, shown, reward in events:
         n_events += 1
+        if as_series(candidates) is not None or offers_array(candidates):
+            listed = written_column(candidates, "candidates").tolist()
+        else:
+            listed = list(candidates)
         chosen = choose(user, candidates)
-        listed = list(candidates)
         for what, item in (("choose returned", chosen), ("the log has shown", shown)):
             if item not in listed:
                 raise ValueError(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cymf._columns import plain_array, written_column
 from cymf._fitted import Fitted
 from cymf._kernels import kernels
 from cymf._queries import Axis, rows_of, split_pairs
@@ -88,7 +89,8 @@ def evaluate_sampled(
                 f"{', '.join(_KINDS)}"
             )
     users, items = test_pairs if isinstance(test_pairs, tuple) else split_pairs(test_pairs)
-    users, items, others = np.asarray(users), np.asarray(items), np.asarray(negatives)
+    users, items = written_column(users, "users"), written_column(items, "items")
+    others = plain_array(negatives, "negatives")
     if users.ndim != 1 or users.shape != items.shape or not len(users):
         raise ValueError(
             f"test_pairs has users of shape {users.shape} and items of shape {items.shape}; expected one item a user"

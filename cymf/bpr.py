@@ -215,7 +215,7 @@ class BPR(MatrixFactorization):
         y: Any = None,
         *,
         sample_weight: Any = None,
-        n_epochs: int = 1,
+        n_epochs: int = 5,
         learning_rate: float | None = None,
     ) -> Self:
         """Go on training with new interactions, of known and of new users and items.
@@ -228,7 +228,7 @@ class BPR(MatrixFactorization):
         ----------
         X, y, sample_weight
             New interactions, as in `fit`. A pair that was given before takes its new value.
-        n_epochs : int, default 1
+        n_epochs : int, default 5
             Passes over the new interactions.
         learning_rate : float or None, default None
             The rate of all of them. None takes the one that `fit` ended with, which moves known rows gently; users and

@@ -9,8 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 
+from cymf._arrays import as_array
+from cymf._columns import query_column
 from cymf._design import Block
+from cymf._id_columns import Coded
 from cymf._ids import IdMap
+from cymf._tables import open_table
 from cymf._validation import check_choice, check_integer, random_generator
 from cymf.ratings import Ratings, as_ratings
 
@@ -32,7 +36,7 @@ class _Side:
     def rows_of(self, values: Any, what: str) -> np.ndarray:
         """Return the block's row of each id; strangers have the last."""
         if self.ids is None:
-            numbers = np.asarray(values)
+            numbers = np.asarray(values.expanded() if isinstance(values, Coded) else values)
             if numbers.dtype.kind not in "iu":
                 raise TypeError(
                     f"{what}s have dtype {numbers.dtype}, but the ratings have no {what} ids; expected row numbers"
@@ -132,13 +136,10 @@ class DesignMatrix:
         ValueError, TypeError
             If lengths, widths or types do not fit.
         """
-        given = np.broadcast_arrays(np.atleast_1d(_column(users)), np.atleast_1d(_column(items)))
-        if given[0].ndim != 1:
-            raise ValueError(f"users and items have shape {given[0].shape}; expected (n_pairs,)")
-        rows = (
-            self._sides[0].rows_of(given[0], "user"),
-            self._sides[1].rows_of(given[1], "item"),
-        )
+        sides = zip(self._sides, (users, items), ("user", "item"), strict=True)
+        found = [side.rows_of(_column(ids, what), what) for side, ids, what in sides]
+        both = np.broadcast_arrays(*found)
+        rows = both[0], both[1]
         wanted = self._context_names
         if (context is None) != (wanted is None):
             raise ValueError(
@@ -363,7 +364,7 @@ def _feature_rows(
     known = ids if ids is not None else IdMap(np.arange(n_rated))
     places = known.to_index(feature_ids.ids, what)
     extra = np.flatnonzero(places < 0)
-    all_ids = IdMap(np.concatenate([known.ids, feature_ids.ids[extra]])) if len(extra) else ids
+    all_ids = known.extended(feature_ids.ids[extra]) if len(extra) else ids
     rows = feature_ids.to_index(known.ids, what)
     with_none = sparse.vstack([matrix, sparse.csr_array((1, matrix.shape[1]))], format="csr")
     order = np.concatenate([np.where(rows < 0, matrix.shape[0], rows), extra])
@@ -371,11 +372,14 @@ def _feature_rows(
 
 
 def _read_context(context: Any, n_rows: int) -> tuple[sparse.csr_array, list[str]]:
-    columns = getattr(context, "columns", None)
+    table = None
     if sparse.issparse(context):
+        if context.ndim != 2:
+            raise ValueError(f"context has shape {context.shape}; expected ({n_rows}, n_context)")
         matrix = sparse.csr_array(context)
     else:
-        array = context.to_numpy() if hasattr(context, "to_numpy") else np.asarray(context)
+        table = open_table(context)
+        array = as_array(context, "context") if table is None else table.to_numpy()
         if array.ndim != 2 or array.dtype.kind not in "fiub":
             raise ValueError(
                 f"context has shape {array.shape} and dtype {array.dtype}; expected numbers of shape "
@@ -386,7 +390,7 @@ def _read_context(context: Any, n_rows: int) -> tuple[sparse.csr_array, list[str
         raise ValueError(f"context has {matrix.shape[0]} rows; expected {n_rows}, one a rating")
     if not np.isfinite(matrix.data).all():
         raise ValueError("context has NaN or infinity; expected finite numbers")
-    names = range(matrix.shape[1]) if columns is None or sparse.issparse(context) else columns
+    names = range(matrix.shape[1]) if table is None else table.columns
     return matrix.astype(np.float64), [f"context:{name}" for name in names]
 
 
@@ -406,8 +410,12 @@ def _unrated(ratings: Ratings, users: np.ndarray, generator: np.random.Generator
     return np.where(free > 0, items, -1)
 
 
-def _column(values: ArrayLike) -> np.ndarray:
-    if hasattr(values, "to_numpy"):
-        return np.asarray(values.to_numpy())
-    array = np.asarray(values)
-    return array.astype(object) if array.dtype.kind == "U" else array
+def _column(values: ArrayLike, what: str) -> Any:
+    """Return ids as a column; a scalar as one of length 1."""
+    column = query_column(values, f"{what}s")
+    if isinstance(column, Coded):
+        return column
+    column = [column] if np.ndim(column) == 0 else column
+    if np.ndim(column) != 1:
+        raise ValueError(f"{what}s have shape {np.shape(column)}; expected (n_pairs,)")
+    return column

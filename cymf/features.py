@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 
+from cymf._arrays import as_array
 from cymf._columns import id_column
 from cymf._feature_columns import read_columns, read_values
 from cymf._feature_encoding import (
@@ -151,6 +152,7 @@ class Features:
                [ 0.,  1.,  0.,  0.]])
         """
         columns = read_columns(table, "the table of features")
+        id = None if id is None else str(id)
         ids = _id_column(columns, id)
         encoder = FeatureEncoder._fit(columns, id, ids, categorical, multi_valued, numeric)
         return encoder._encode(columns, ids)
@@ -338,9 +340,13 @@ class FeatureEncoder:
 
 def _checked(matrix: Any) -> sparse.csr_array:
     if sparse.issparse(matrix):
+        if matrix.ndim != 2:
+            raise ValueError(
+                f"features have shape {matrix.shape}; expected two dimensions, a row for each user or item"
+            )
         csr = sparse.csr_array(matrix)
     else:
-        array = np.asarray(matrix)
+        array = as_array(matrix, "the matrix of features")
         if array.ndim != 2:
             raise ValueError(
                 f"features have shape {array.shape}; expected two dimensions, a row for each user or item"
@@ -350,7 +356,7 @@ def _checked(matrix: Any) -> sparse.csr_array:
                 f"features have dtype {array.dtype}; expected numbers (for a table: cymf.Features.from_table)"
             )
         csr = sparse.csr_array(array)
-    if csr.ndim != 2 or csr.shape[1] == 0:
+    if csr.shape[1] == 0:
         raise ValueError(f"features have shape {csr.shape}; expected one column or more")
     if csr.dtype.kind not in "biuf":
         raise TypeError(f"features have dtype {csr.dtype}; expected real numbers")
@@ -377,7 +383,7 @@ def _id_column(columns: Mapping[str, Any], id: str | None) -> IdMap | None:
         )
     values = id_column(columns[id], f"feature ids in column {id!r}")
     if isinstance(values, Coded):
-        values = values.labels[values.codes]
+        values = values.expanded()
     return IdMap(values, what=f"feature ids in column {id!r}")
 
 
@@ -392,14 +398,14 @@ def _names(parameter: str, given: Sequence[str] | None) -> Sequence[str]:
         raise TypeError(
             f"{parameter}={given!r} is one word; expected a list of columns: [{given!r}]"
         )
-    return given or ()
+    return [str(name) for name in given or ()]
 
 
 def _separators(
     multi_valued: Mapping[str, str | None] | Sequence[str] | None,
 ) -> dict[str, str | None]:
     if isinstance(multi_valued, Mapping):
-        return dict(multi_valued)
+        return {str(name): separator for name, separator in multi_valued.items()}
     return dict.fromkeys(_names("multi_valued", multi_valued))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from cymf._base import MatrixFactorization
 from cymf._errors import NotFittedError
-from cymf._implicit_fold_in import view_of
+from cymf._implicit_fold_in import is_single_row, view_of
 from cymf._inputs import training_ratings
 from cymf._nonnegative_fold_in import fold_in, fold_in_rows
 from cymf._nonnegative_input import check_width, looks_like_pairs, read_nonnegative
@@ -204,8 +204,7 @@ class NMF(MatrixFactorization):
         """
         settings = NonnegativeSettings.of(self)
         if y is not None and looks_like_pairs(X):
-            weights = None if sample_weight is None else np.asarray(sample_weight)
-            X, sample_weight = training_ratings(X, np.asarray(y), weights), None
+            X, sample_weight = training_ratings(X, y, sample_weight), None
         matrix = read_nonnegative(X, sample_weight, settings.missing)
         self._publish(train(matrix, settings, validation, callback, init))
         return self
@@ -282,7 +281,7 @@ class NMF(MatrixFactorization):
         ndarray of shape (n_users, n_components), or (n_components,) for a single user
         """
         state = self._fitted()
-        if not isinstance(ratings, (list, tuple, np.ndarray)) or np.ndim(ratings) != 1:
+        if not is_single_row(ratings):
             solved: NDArray[Any] = self.transform(ratings)
             return solved
         view, _ = view_of(ratings, strengths, state, "user", by)

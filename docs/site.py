@@ -16,6 +16,7 @@ from mkdocs.structure.files import File
 REPOSITORY = Path(__file__).resolve().parents[1]
 FIRST = ("index.md", "getting-started.md", "migration.md")
 GUIDE = (
+    "tables-and-ids.md",
     "explicit-ratings.md",
     "svdpp.md",
     "nmf.md",

@@ -16,6 +16,7 @@ PAGES = (
     "implicit-feedback",
     "evaluation",
     "serving",
+    "tables-and-ids",
     "migration",
     "scikit-learn",
     "files-and-data-sets",

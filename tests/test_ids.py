@@ -127,7 +127,7 @@ def test_dictionary_columns_drop_labels_that_do_not_occur():
     assert ids.ids.tolist() == ["a", "z"]
     assert codes.tolist() == [0, 1, 0]
     assert ids.to_index(column).tolist() == [0, 1, 0]
-    assert ids.to_index(column._replace(codes=np.array([1, 2]))).tolist() == [-1, 0]
+    assert ids.to_index(Coded(np.array([1, 2]), column.labels)).tolist() == [-1, 0]
 
 
 def test_the_encoder_numbers_by_first_appearance_over_chunks():

@@ -399,8 +399,14 @@ def test_tables_of_every_library(make):
     assert ratings.input_order.tolist() == [1, 0]
     weighted = Ratings.from_table(table, user="who", item="what", rating="stars", weight="at")
     assert weighted.weights.tolist() == [2.0, 1.0]
-    with pytest.raises(ValueError, match="no column 'user' for user: its columns are 'who', 'what"):
+    with pytest.raises(
+        ValueError, match="no column that is plainly the user: its columns are 'who'"
+    ):
         Ratings.from_table(table)
+    with pytest.raises(
+        ValueError, match="the table has no column 'whom' for user: its columns are"
+    ):
+        Ratings.from_table(table, user="whom")
 
 
 @pytest.mark.parametrize("make", table_makers())
