@@ -56,6 +56,7 @@ STEPS = (
     Step("top-n", "How fast are exact recommendations?", "bench_top_n.py", "--rounds 2", ""),
     Step("scaling", "What do more threads gain?", "scaling.py", "--factors 64", ""),
     Step("memory", "How much memory does fit take?", "memory.py", "--ratings 1e6", ""),
+    Step("files", "What does reading a file take?", "files.py", "--ratings 1e6 --drawn 1e6", ""),
     Step("traps", "Do thread settings, small inputs or imports cost time?", "traps.py", "--rounds 5", ""),
     Step("tables", "What does reading a table cost?", "tables.py", "--rounds 1", ""),
     Step("growth", "How do time and memory grow?", "growth.py", "--largest 1e6 --minutes 8", "--minutes 90"),

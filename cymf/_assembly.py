@@ -26,7 +26,7 @@ from cymf._ratings_checks import (
     check_weights,
 )
 
-__all__ = ["RatingArrays", "ValueTypes", "assemble_matrix", "assemble_triplets"]
+__all__ = ["RatingArrays", "ValueTypes", "assemble_columns", "assemble_matrix", "assemble_triplets"]
 
 
 ValueTypes = tuple[ColumnType | None, ColumnType | None, ColumnType | None]
@@ -59,18 +59,25 @@ def assemble_triplets(
     timestamps: Any,
     shape: tuple[int, int] | None,
     duplicates: str,
-    *,
-    keep_types: bool = True,
 ) -> RatingArrays:
-    """Arrays of ratings given as columns; see `Ratings.from_triplets`.
+    """Arrays of ratings given as columns; see `Ratings.from_triplets`."""
+    columns = [users, items, values, weights, timestamps]
+    return assemble_columns(columns, shape, duplicates, keep_types=True)
+
+
+def assemble_columns(
+    given: list[Any], shape: tuple[int, int] | None, duplicates: str, *, keep_types: bool
+) -> RatingArrays:
+    """The same, of a list of columns that is emptied: columns nobody else holds go as soon as they are used up.
 
     With `keep_types` it is remembered of which types the columns of tables were.
     """
     check_duplicates_policy(duplicates)
-    given = (users, items, values, weights, timestamps)
     types = [column_type(column) if keep_types else None for column in given]
     if duplicates in ("mean", "sum"):
         types[2:4] = None, None  # a mean of integers is none
+    users, items, values, weights, timestamps = given
+    given.clear()
     users, items = id_column(users, "users"), id_column(items, "items")
     if values is not None:
         values = as_numbers(number_column(values, "values"), "values")
@@ -99,12 +106,17 @@ def assemble_triplets(
         users = _row_numbers(users, shape[0], "users")
         items = _row_numbers(items, shape[1], "items")
 
-    def name_entry(k: int) -> str:
-        return f"entry {k} (user {id_of(user_ids, users[k])!r}, item {id_of(item_ids, items[k])!r})"
+    entries = [users, items]
 
-    columns = _checked(values, weights, timestamps, name_entry)
-    rows = compress(users, items, shape)
-    arrays = _in_storage_order(rows, columns, shape, (user_ids, item_ids), duplicates)
+    def name_entry(k: int) -> str:
+        user, item = id_of(user_ids, entries[0][k]), id_of(item_ids, entries[1][k])
+        return f"entry {k} (user {user!r}, item {item!r})"
+
+    columns, value_range = _checked(values, weights, timestamps, name_entry)
+    del users, items, values, weights, timestamps
+    rows = compress(entries, shape)
+    ids = (user_ids, item_ids)
+    arrays = _in_storage_order(rows, columns, value_range, shape, ids, duplicates)
     return arrays._replace(types=(types[2], types[3], types[4]))
 
 
@@ -131,20 +143,14 @@ def assemble_matrix(
     def name_entry(k: int) -> str:
         return "the entry at row {}, column {}".format(*entries.cell(k))
 
-    columns = _checked(entries.values, weights, timestamps, name_entry)
+    columns, value_range = _checked(entries.values, weights, timestamps, name_entry)
     ids = (
         _axis_ids(user_ids, entries.shape[0], "user"),
         _axis_ids(item_ids, entries.shape[1], "item"),
     )
-    arrays = _in_storage_order(entries.compressed(), columns, entries.shape, ids, duplicates)
+    rows = entries.compressed()
+    arrays = _in_storage_order(rows, columns, value_range, entries.shape, ids, duplicates)
     return arrays if entries.keeps_order else arrays._replace(input_order=None)
-
-
-class _Columns(NamedTuple):
-    values: NDArray[Any]
-    weights: NDArray[Any] | None
-    timestamps: NDArray[Any] | None
-    value_range: tuple[float, float]
 
 
 def _checked(
@@ -152,23 +158,27 @@ def _checked(
     weights: NDArray[Any] | None,
     timestamps: NDArray[Any] | None,
     name_entry: Callable[[int], str],
-) -> _Columns:
+) -> tuple[list[Any], tuple[float, float]]:
+    """The three columns, sound, and the least and the greatest value."""
     value_range = check_finite(values, "ratings", name_entry)
     if weights is not None:
         check_weights(weights, name_entry)
     if timestamps is not None:
         timestamps = as_timestamps(timestamps, name_entry)
-    return _Columns(values, weights, timestamps, value_range)
+    return [values, weights, timestamps], value_range
 
 
 def _in_storage_order(
     rows: CompressedRows,
-    columns: _Columns,
+    columns: list[Any],
+    value_range: tuple[float, float],
     shape: tuple[int, int],
     ids: tuple[IdMap | None, IdMap | None],
     duplicates: str,
 ) -> RatingArrays:
-    values, weights, timestamps, value_range = columns
+    """Sort `columns`, values, weights and timestamps, like `rows`; the list is emptied."""
+    values, weights, timestamps = columns
+    columns.clear()
     if rows.order is not None:
         values = values[rows.order]
         weights = None if weights is None else weights[rows.order]

@@ -19,8 +19,9 @@ from cymf._archive import replaceable
 from cymf._base import MatrixFactorization
 from cymf._cli_console import Console, table
 from cymf._cli_features import given_features, read_new_users
-from cymf._cli_files import read_ratings
+from cymf._cli_files import read_pieces, read_ratings
 from cymf._cli_parameters import estimator_class, given_parameters, ranks
+from cymf._ratings_file import check_target, write_batches
 from cymf._recommendation_file import RecommendationFile, recommendation_rows
 from cymf.evaluation import cross_validate, evaluate_ranking, kfold
 from cymf.ratings import Ratings
@@ -213,13 +214,20 @@ def _tell(
 
 
 def run_convert(arguments: argparse.Namespace, console: Console) -> int:
-    """Read a file of ratings and write it in another format."""
-    ratings = read_ratings(arguments.ratings, arguments, console)
-    ratings.to_file(arguments.output)
+    """Write a file of ratings in another format; piece by piece, unless duplicates have to be looked for."""
+    source, output = arguments.ratings, arguments.output
+    check_target(output)
+    if arguments.duplicates == "keep":
+        again = source.is_file() or source.is_dir()  # a pipe is read once
+        n_ratings = write_batches(lambda: read_pieces(source, arguments), output, again=again)
+    else:
+        ratings = read_ratings(source, arguments, console)
+        ratings.to_file(output)
+        n_ratings = ratings.nnz
     console.document(
-        {"command": "convert", "ratings": _size(ratings), "output": str(arguments.output)}
+        {"command": "convert", "ratings": {"n_ratings": n_ratings}, "output": str(output)}
     )
-    console.say(f"{ratings.nnz:,} ratings written to {arguments.output}")
+    console.say(f"{n_ratings:,} ratings written to {output}")
     return 0
 
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cymf._cli_console import Console
+from cymf._column_choice import AUTO, ColumnChoice, Columns
+from cymf._readers import read_batches
+from cymf._text_reader import TextFormat
 from cymf.ratings import Ratings
 
-__all__ = ["add_file_flags", "read_ratings"]
+__all__ = ["add_file_flags", "read_pieces", "read_ratings"]
 
 _ROLES = ("user", "item", "rating", "timestamp")
 
 
-def add_file_flags(command: argparse.ArgumentParser) -> None:
+def add_file_flags(command: argparse.ArgumentParser, *, keeps_duplicates: bool = False) -> None:
     """Add the flags that `read_ratings` passes on to `Ratings.from_file`."""
     group = command.add_argument_group(
         "files of ratings",
         "Text with one rating a line (CSV, TSV, MovieLens' u.data and .dat), .npz, Parquet, or JSON with one object a "
-        "line; or a folder or .zip of MovieLens, or files of the Netflix prize.",
+        "line, text and JSON perhaps compressed (.gz, .bz2, .xz, .zst); a folder of such files as Spark writes it; a "
+        "folder or .zip of MovieLens; files of the Netflix prize.",
     )
     group.add_argument(
         "--sep", type=_separator, help=r"what separates columns, such as ; or \t (default: found)"
@@ -42,11 +47,14 @@ def add_file_flags(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--encoding", default="utf-8", help="encoding of text (default: %(default)s)"
     )
+    joined = ("raise", "last", "first", "mean", "sum")
     group.add_argument(
         "--duplicates",
-        choices=("raise", "last", "first", "mean", "sum"),
-        default="raise",
-        help="several ratings of one cell: fail, or how to join them (default: %(default)s)",
+        choices=("keep", *joined) if keeps_duplicates else joined,
+        default="keep" if keeps_duplicates else "raise",
+        help="several ratings of one cell: "
+        + ("keep them, " if keeps_duplicates else "")
+        + "fail, or how to join them (default: %(default)s)",
     )
 
 
@@ -65,6 +73,13 @@ def read_ratings(path: Path, arguments: argparse.Namespace, console: Console) ->
         f"{path}: {ratings.nnz:,} ratings, {ratings.n_users:,} users, {ratings.n_items:,} items"
     )
     return ratings
+
+
+def read_pieces(path: Path, arguments: argparse.Namespace) -> Iterator[Columns]:
+    """Read one file piece by piece, as the flags say."""
+    choice = ColumnChoice(AUTO, AUTO, AUTO, AUTO, AUTO)._replace(**(arguments.columns or {}))
+    form = TextFormat(arguments.sep, arguments.header, arguments.skip_lines, arguments.encoding)
+    return read_batches(path, choice, form)
 
 
 def _separator(text: str) -> str:

@@ -37,12 +37,15 @@ class CompressedRows(NamedTuple):
     order: NDArray[Any] | None  # position in the input of each entry; None: as they came
 
 
-def compress(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> CompressedRows:
-    """Sort entries, stably, by row and column.
+def compress(entries: list[NDArray[Any]], shape: tuple[int, int]) -> CompressedRows:
+    """Sort entries, stably, by row and column; `entries` are their rows and columns.
 
-    Two passes: by column (a counting sort), then by row while converting columns to rows.
+    Two passes: by column (a counting sort), then by row while converting columns to rows. The list is emptied, so
+    that long columns go as soon as they are used up.
     """
     n_rows, n_columns = shape
+    rows, columns = entries
+    entries.clear()
     rows = rows.astype(index_dtype(n_rows), copy=False)
     columns = columns.astype(index_dtype(n_columns), copy=False)
     if _is_sorted(rows, columns):
@@ -52,9 +55,11 @@ def compress(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) 
     each = np.arange(count + 1, dtype=index_dtype(count))
     one = np.zeros(count, dtype=np.int8)
     by_column = sparse.csr_array((one, columns, each), shape=(count, n_columns)).tocsc()
-    del each, one
-    order = by_column.indices
-    by_row = sparse.csc_array((order, rows[order], by_column.indptr), shape=shape).tocsr()
+    del each, one, columns
+    order, starts = by_column.indices, by_column.indptr
+    del by_column
+    rows = rows[order]
+    by_row = sparse.csc_array((order, rows, starts), shape=shape).tocsr()
     return CompressedRows(
         by_row.indptr.astype(np.int64, copy=False),
         by_row.indices.astype(index_dtype(n_columns), copy=False),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import secrets
+import shutil
 import sys
+import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cymf._errors import DataTermsWarning, warn_caller
 from cymf._extras import missing
 
-__all__ = ["Archive", "data_folders", "fetch", "folders_of", "not_found"]
+__all__ = ["Archive", "data_folders", "fetch", "folders_of", "incomplete", "not_found"]
 
 LOGGER = logging.getLogger("cymf.datasets")
 
@@ -67,7 +70,11 @@ def not_found(archive: Archive, folders: list[Path]) -> FileNotFoundError:
 
 
 def fetch(archive: Archive, folder: Path) -> None:
-    """Fetch, check and unpack an archive, after a `DataTermsWarning` with its terms."""
+    """Fetch, check and unpack an archive, after a `DataTermsWarning` with its terms.
+
+    Nothing is found under the name of the archive, or of its folder, before it is whole. The archive stays, so that
+    unpacking anew needs no network.
+    """
     try:
         import pooch
     except ModuleNotFoundError:
@@ -76,19 +83,56 @@ def fetch(archive: Archive, folder: Path) -> None:
         ) from None
     warn_caller(f"{archive.name}: {archive.terms}", DataTermsWarning)
     LOGGER.info("downloading %s from %s to %s", archive.name, archive.url, folder)
-    with _quiet(pooch.get_logger()):
-        pooch.retrieve(
-            archive.url,
-            known_hash=archive.checksum,
-            fname=archive.url.rpartition("/")[2],
-            path=folder,
-            processor=pooch.Unzip(extract_dir="." if archive.has_folder else archive.folder),
-        )
+    by_hand = f"unpack {archive.url} into {folder} by hand"
+    try:
+        with _quiet(pooch.get_logger()):
+            path = pooch.retrieve(
+                archive.url,
+                known_hash=archive.checksum,
+                fname=archive.url.rpartition("/")[2],
+                path=folder,
+            )
+    except ValueError as mismatch:
+        raise ValueError(
+            f"what came from {archive.url} is not {archive.name} as it was published, whose hash is "
+            f"{archive.checksum}; nothing of it was kept: try again, or {by_hand}"
+        ) from mismatch
+    except OSError as problem:
+        if problem.errno is not None:  # of the disk, not of the network
+            raise
+        raise ConnectionError(
+            f"{archive.name} could not be fetched ({problem}); nothing of it was kept: try again, or {by_hand}"
+        ) from problem
+    _unpack(Path(path), archive, folder)
 
 
-@contextmanager
+def incomplete(archive: Archive, folder: Path) -> FileNotFoundError:
+    """The error for a folder that should hold data, and does not."""
+    return FileNotFoundError(
+        f"{folder / archive.folder} is there, but lacks files of {archive.name}: remove it, and load the data again"
+    )
+
+
+def _unpack(path: Path, archive: Archive, folder: Path) -> None:
+    """Unpack beside the place where the data belong, and move them there when they are whole."""
+    unfinished = folder / f".{archive.folder}-{secrets.token_hex(4)}"
+    target = folder / archive.folder
+    try:
+        with zipfile.ZipFile(path) as packed:
+            packed.extractall(unfinished)
+        whole = unfinished / archive.folder if archive.has_folder else unfinished
+        try:
+            whole.rename(target)
+        except OSError:
+            if not target.is_dir():  # otherwise somebody else was faster
+                raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def _quiet(logger: logging.Logger) -> Iterator[None]:
-    """Keep a log that writes to stderr by itself, as pooch's does, from saying more than warnings."""
+    """Keep a logger to warnings: nothing is printed unasked."""
     level = logger.level
     logger.setLevel(max(level, logging.WARNING))
     try:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cymf._arrays import as_array, offers_array
+from cymf._integer_encoder import IntegerEncoder
 from cymf._ratings_checks import index_dtype
 
 __all__ = [
@@ -135,23 +136,15 @@ def encode_integers(values: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np
 
 def _encode_wide(values: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """The same for any range: sorts only inside chunks, numbering ids as they are met."""
-    codes = np.empty(len(values), dtype=index_dtype(len(values)))
-    ids = np.empty(0, dtype=np.int64)  # met so far, sorted
-    numbers = np.empty(0, dtype=codes.dtype)
+    encoder = IntegerEncoder()
+    codes = np.empty(len(values), dtype=np.int32)
     for part in chunks(len(values)):
-        distinct, inverse = np.unique(values[part], return_inverse=True)
-        at = np.searchsorted(ids, distinct)
-        known = at < len(ids)
-        known[known] = ids[at[known]] == distinct[known]
-        local = np.empty(len(distinct), dtype=codes.dtype)
-        local[known] = numbers[at[known]]
-        local[~known] = np.arange(len(ids), len(ids) + np.count_nonzero(~known))
-        ids = np.insert(ids, at[~known], distinct[~known])
-        numbers = np.insert(numbers, at[~known], local[~known])
-        codes[part] = local[inverse]
-    rank = np.empty(len(ids), dtype=codes.dtype)
-    rank[numbers] = np.arange(len(ids))
-    return rank[codes], ids
+        codes[part] = encoder.encode(values[part])
+    labels = encoder.labels()
+    order = np.argsort(labels, kind="stable")
+    rank = np.empty(len(order), dtype=np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    return rank[codes], labels[order]
 
 
 def encode_objects(values: NDArray[Any], what: str) -> tuple[NDArray[np.int32], NDArray[Any]]:

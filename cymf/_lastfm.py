@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cymf._downloads import Archive, fetch, folders_of, not_found
+from cymf._downloads import Archive, fetch, folders_of, incomplete, not_found
 from cymf.ratings import Ratings
 
 __all__ = ["LastFM", "load_lastfm"]
@@ -81,6 +81,8 @@ def load_lastfm(
         If no folder has the data and `download` is False.
     ValueError
         If the downloaded archive is not the published one.
+    ConnectionError
+        If it cannot be fetched.
     ModuleNotFoundError
         If a download is needed and pooch is not installed.
 
@@ -106,7 +108,7 @@ def load_lastfm(
     fetch(_ARCHIVE, folders[-1])
     found = _read(folders[-1])
     if found is None:
-        raise FileNotFoundError(f"the archive unpacked to {folders[-1]} lacks user_artists.dat")
+        raise incomplete(_ARCHIVE, folders[-1])
     return found
 
 

@@ -37,7 +37,7 @@ class MatrixEntries(NamedTuple):
     def compressed(self) -> CompressedRows:
         """The same entries by row and column; a cell that is stored several times, several times."""
         if self.rows is not None:
-            return compress(self.rows, self.columns, self.shape)
+            return compress([self.rows, self.columns], self.shape)
         assert self.indptr is not None
         return CompressedRows(self.indptr, self.columns, None)
 

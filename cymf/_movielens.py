@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cymf._downloads import Archive, fetch, folders_of, not_found
+from cymf._downloads import Archive, fetch, folders_of, incomplete, not_found
 from cymf.ratings import Ratings
 
 __all__ = ["MovieLens", "load_movielens"]
@@ -94,6 +94,8 @@ def load_movielens(
         If `name` is another one, or the downloaded archive is not the published one.
     FileNotFoundError
         If no folder has the data and `download` is False.
+    ConnectionError
+        If the archive cannot be fetched.
     ModuleNotFoundError
         If a download is needed and pooch is not installed.
 
@@ -124,7 +126,7 @@ def load_movielens(
     fetch(archive, folders[-1])
     found = _read(name, folders[-1])
     if found is None:
-        raise FileNotFoundError(f"the archive unpacked to {folders[-1]} lacks {archive.folder}/")
+        raise incomplete(archive, folders[-1])
     return found
 
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import re
 from collections.abc import Iterator
@@ -17,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cymf._column_choice import AUTO, ColumnChoice, Columns
+from cymf._streams import COMPRESSED, opened
 
 __all__ = ["netflix_files", "read_netflix"]
 
-_LINES = 1 << 18  # read at once
+_LINES = 1 << 17  # read at once
 _FILM = re.compile(rb"\s*\d{1,9}:\s*")
 _RATING = re.compile(r"\s*\d{1,18},\d+(\.\d+)?,\d{4}-\d\d-\d\d\s*")
 _RECORD = [("user", "i8"), ("rating", "f4"), ("date", "U10")]
@@ -30,17 +32,17 @@ def netflix_files(path: Path) -> list[Path]:
     """Return the files of the prize that `path` is or holds, by name; none if it is something else."""
     if path.is_dir():
         for pattern in ("mv_*.txt", "training_set/mv_*.txt", "combined_data_*.txt"):
-            if found := sorted(path.glob(pattern)):
-                return found
+            if found := sorted(path.glob(pattern)) or sorted(path.glob(pattern + ".*")):
+                return [file for file in found if file.suffix in (".txt", *COMPRESSED)]
         return []
     if not path.is_file():  # a pipe, of which nothing must be read beforehand
         return []
-    with path.open("rb") as file:
+    with opened(path) as file:
         return [path] if _FILM.fullmatch(file.readline(64)) else []
 
 
-def read_netflix(files: list[Path], choice: ColumnChoice) -> Columns:
-    """Columns of all files, one after the other."""
+def read_netflix(files: list[Path], choice: ColumnChoice) -> Iterator[Columns]:
+    """Yield the columns of some lines after the other, of one file after the other."""
     fixed = choice._replace(rating=AUTO, weight=AUTO, timestamp=AUTO)
     if set(fixed) != {AUTO} or choice.weight not in (AUTO, None):
         raise ValueError(
@@ -51,24 +53,28 @@ def read_netflix(files: list[Path], choice: ColumnChoice) -> Columns:
             raise ValueError(
                 f"{files[0]} is a file of the Netflix prize: {role}={column!r} is none of its columns"
             )
-    parts = [part for path in files for part in _parts(path)]
-    if not parts:
+    empty = True
+    for path in files:
+        for films, records in _parts(path):
+            yield Columns(
+                users=np.ascontiguousarray(records["user"]),
+                items=films,
+                values=None if choice.rating is None else np.ascontiguousarray(records["rating"]),
+                weights=None,
+                timestamps=None
+                if choice.timestamp is None
+                else np.ascontiguousarray(records["date"]),
+            )
+            empty = False
+    if empty:
         raise ValueError(f"{files[0]} holds no ratings: there is no line after a film's number")
-    films = np.concatenate([films for films, _ in parts])
-    records = np.concatenate([records for _, records in parts])
-    return Columns(
-        users=np.ascontiguousarray(records["user"]),
-        items=films,
-        values=None if choice.rating is None else np.ascontiguousarray(records["rating"]),
-        weights=None,
-        timestamps=None if choice.timestamp is None else records["date"],
-    )
 
 
 def _parts(path: Path) -> Iterator[tuple[NDArray[np.int64], NDArray[np.void]]]:
     """Yield the film of each rating, and the ratings, chunk by chunk."""
     film = None
-    with path.open(encoding="ascii", errors="replace") as file:
+    with opened(path) as stream:
+        file = io.TextIOWrapper(stream, encoding="ascii", errors="replace")
         for first in itertools.count(1, _LINES):
             lines = list(itertools.islice(file, _LINES))
             if not lines:

@@ -164,7 +164,7 @@ def leave_latest_out(ratings: Ratings, k: int = 1) -> tuple[Ratings, Ratings]:
     by_input = input_sequence(ratings)
     in_time = by_input[np.argsort(timestamps[by_input], kind="stable")]
     users = ratings.users[in_time]
-    grouped = compress(users, np.zeros_like(users), (ratings.n_users, 1)).order
+    grouped = compress([users, np.zeros_like(users)], (ratings.n_users, 1)).order
     if grouped is not None:
         in_time = in_time[grouped]
     latest = (starts + counts)[:, None] - np.arange(1, k + 1)

@@ -212,8 +212,9 @@ class StoredRatings:
         Parameters
         ----------
         path : str or path-like
-            ``.csv`` or ``.tsv``, ``.parquet`` (needs pyarrow), or ``.npz``. It appears, or replaces
-            what was there, when it is complete.
+            ``.csv``, ``.tsv``, ``.dat`` (MovieLens') or ``.jsonl``, perhaps with ``.gz``, ``.bz2``, ``.xz`` or
+            ``.zst``; ``.parquet`` (needs pyarrow); or ``.npz``. It appears, or replaces what was there, when it is
+            complete.
 
         Raises
         ------
@@ -227,7 +228,7 @@ class StoredRatings:
         Notes
         -----
         The columns are user, item, rating, and weight and timestamp where there are any, in storage order.
-        Text and Parquet are written in pieces. Users and items without ratings are not written.
+        All but ``.npz`` is written in pieces. Users and items without ratings are not written.
 
         Examples
         --------

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import itertools
 import math
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cymf._column_choice import ColumnChoice, Columns, Positions, locate_columns
-from cymf._id_columns import Coded, IdEncoder
+from cymf._id_columns import object_array
 from cymf._ratings_checks import naive_utc
+from cymf._streams import inner_suffix, opened
 from cymf._validation import check_integer
 
-__all__ = ["read_text"]
+__all__ = ["EmptyFileError", "TextFormat", "read_text"]
 
 _LINES = 1 << 16  # read at once
 _QUOTING = (",", ";")  # separators whose fields may be quoted, as in CSV
@@ -35,16 +36,27 @@ _INTEGER = re.compile(r"\s*(?:0|-?[1-9][0-9]{0,18})\s*")  # as str(int) writes i
 _NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
 
 
-def read_text(
-    path: Path,
-    choice: ColumnChoice,
-    separator: str | None,
-    header: bool | None,
-    skip_lines: int,
-    encoding: str,
-) -> Columns:
-    """Columns of a text file with one rating a line; see `Ratings.from_file`."""
-    check_integer("skip_lines", skip_lines, 0)
+class EmptyFileError(ValueError):
+    """A file holds no ratings."""
+
+
+class TextFormat(NamedTuple):
+    """How text is to be read; see `Ratings.from_file`."""
+
+    separator: str | None = None
+    header: bool | None = None
+    skip_lines: int = 0
+    encoding: str = "utf-8"
+
+
+def read_text(path: Any, choice: ColumnChoice, form: TextFormat) -> Iterator[Columns]:
+    """Yield the columns of some lines after the other of a text file with one rating a line.
+
+    Ids are integers until an id that is none turns up, and strings from then on; timestamps are integers until a
+    fraction turns up.
+    """
+    check_integer("skip_lines", form.skip_lines, 0)
+    separator, encoding = form.separator, form.encoding
     if separator is not None and (not isinstance(separator, str) or not separator):
         raise ValueError(
             f"separator={separator!r} separates nothing; expected text such as ',', or None"
@@ -57,31 +69,41 @@ def read_text(
         ) from None
     if encoding.lower().replace("-", "") == "utf8":
         encoding = "utf-8-sig"  # the same, and does without a byte order mark
-    try:
-        with path.open(encoding=encoding) as file:
-            return _read_lines(file, path, choice, separator, header, skip_lines)
-    except UnicodeDecodeError as problem:
-        raise ValueError(
-            f"{path} is not {problem.encoding} text (byte {problem.object[problem.start]:#04x}): "
-            f"give its encoding, for instance encoding='latin-1'"
-        ) from problem
+    with opened(path) as stream, io.TextIOWrapper(stream, encoding=encoding) as text:
+        try:
+            yield from _read_lines(text, path, choice, form)
+        except UnicodeDecodeError as problem:
+            line = _line_not_in(encoding, path)
+            place = f"{line}byte {problem.object[problem.start]:#04x}"
+            raise ValueError(
+                f"{path} is not {problem.encoding} text ({place}): "
+                f"give its encoding, for instance encoding='latin-1'"
+            ) from problem
+
+
+def _line_not_in(encoding: str, path: Any) -> str:
+    """Which line of a file is in another encoding, as far as that can be told."""
+    if not path.is_file():  # a pipe, which is read once
+        return ""
+    with opened(path) as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                line.decode(encoding)
+            except UnicodeDecodeError:
+                return f"line {number}, "
+    return ""
 
 
 def _read_lines(
-    file: Iterator[str],
-    path: Path,
-    choice: ColumnChoice,
-    separator: str | None,
-    header: bool | None,
-    skip_lines: int,
-) -> Columns:
-    number = skip_lines
-    for opening in itertools.islice(file, skip_lines, None):
+    file: Iterator[str], path: Any, choice: ColumnChoice, form: TextFormat
+) -> Iterator[Columns]:
+    separator, header, number = form.separator, form.header, form.skip_lines
+    for opening in itertools.islice(file, form.skip_lines, None):
         number += 1
         if not opening.isspace():
             break
     else:
-        raise ValueError(f"{path} holds no ratings: there is nothing to read")
+        raise EmptyFileError(f"{path} holds no ratings: there is nothing to read")
     if separator is None:
         separator = _find_separator(opening, path)
     fields = _split(opening, separator)
@@ -93,29 +115,32 @@ def _read_lines(
     )
     lines = file if header else itertools.chain([opening], file)
     first = number + 1 if header else number
+    empty = True
     while chunk := list(itertools.islice(lines, _LINES)):
-        reader.read(chunk, first)
+        batch = reader.read(chunk, first)
         first += len(chunk)
-    return reader.columns()
+        if batch is not None:
+            yield batch
+            empty = False
+    if empty:
+        raise EmptyFileError(f"{path} holds no ratings: there is no line after the header")
 
 
 class _LineReader:
     """Takes chunks of lines and gives columns; knows what kind of thing each column holds."""
 
-    def __init__(self, path: Path, separator: str, n_fields: int, places: Positions) -> None:
+    def __init__(self, path: Any, separator: str, n_fields: int, places: Positions) -> None:
         self.path = path
         self.separator = separator
         self.n_fields = n_fields
         self.places = {role: at for role, at in places._asdict().items() if at is not None}
         self.kinds = {"user": "int", "item": "int", "rating": "float", "weight": "float"}
-        self.encoders = {"user": IdEncoder(), "item": IdEncoder()}
-        self.parts: dict[str, list[NDArray[Any]]] = {role: [] for role in self.places}
 
-    def read(self, lines: list[str], first: int) -> None:
-        """Take a chunk whose first line has the number `first`."""
+    def read(self, lines: list[str], first: int) -> Columns | None:
+        """The columns of a chunk whose first line has the number `first`; None if its lines are blank."""
         filled = [line for line in lines if not line.isspace()]
         if not filled:
-            return
+            return None
         if "timestamp" in self.places and "timestamp" not in self.kinds:
             self._meet_timestamp(lines, first)
         careful = self._may_misread(filled)
@@ -127,17 +152,6 @@ class _LineReader:
                 if not self._examine(lines, first):
                     last = first + len(lines) - 1
                     raise ValueError(f"{self.path}, lines {first} to {last}: {refusal}") from None
-        for role, column in found.items():
-            self.parts[role].append(column)
-
-    def columns(self) -> Columns:
-        """Everything read."""
-        if not self.parts["user"]:
-            raise ValueError(f"{self.path} holds no ratings: there is no line after the header")
-        found: dict[str, Any] = {role: np.concatenate(parts) for role, parts in self.parts.items()}
-        for role in ("user", "item"):
-            if self.kinds[role] == "str":
-                found[role] = Coded(found[role], self.encoders[role].labels())
         return Columns(*(found.get(role) for role in Positions._fields))
 
     def _parse(self, lines: list[str], careful: bool) -> dict[str, Any]:
@@ -169,7 +183,7 @@ class _LineReader:
                 ids = [text.strip() for text in column.tolist()]
                 if "" in ids:
                     raise ValueError(f"a {role} id is missing")
-                column = self.encoders[role].encode(ids)
+                column = object_array(ids)
             elif kind == "int" and careful:
                 column = _plain_integers(column.tolist())
             elif kind == "datetime":
@@ -227,12 +241,6 @@ class _LineReader:
                 elif kind == "datetime" and not _is_moment(field):
                     self._refuse(number, line, f"the {role} is {field.strip()!r}, not a date")
         changed = kinds != self.kinds
-        for role in ("user", "item"):
-            if kinds[role] != self.kinds[role]:
-                self.parts[role] = [
-                    self.encoders[role].encode([str(number) for number in part.tolist()])
-                    for part in self.parts[role]
-                ]
         self.kinds = kinds
         return changed
 
@@ -260,8 +268,8 @@ class _LineReader:
         raise ValueError(f"{self.path}, line {number}: {reason}: {shown!r}")
 
 
-def _find_separator(line: str, path: Path) -> str:
-    usual = {".csv": (",", ";", "\t"), ".tsv": ("\t",)}.get(path.suffix, ())
+def _find_separator(line: str, path: Any) -> str:
+    usual = {".csv": (",", ";", "\t"), ".tsv": ("\t",)}.get(inner_suffix(path), ())
     present = [sep for sep in (*usual, "::", "\t", ",", ";", "|", " ") if sep in line.strip()]
     for separator in present:
         if len(_split(line, separator)) >= 3:

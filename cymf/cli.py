@@ -281,11 +281,14 @@ def _check_recommend(arguments: argparse.Namespace, command: argparse.ArgumentPa
 def _add_convert(command: argparse.ArgumentParser, model: str) -> None:
     from cymf._cli_commands import run_convert
 
-    command.add_argument("ratings", type=Path, metavar="RATINGS", help="file of ratings")
+    command.add_argument("ratings", type=Path, metavar="RATINGS", help="file or folder of ratings")
     command.add_argument(
-        "output", type=Path, metavar="OUTPUT", help="the new file: .csv, .tsv, .parquet or .npz"
+        "output",
+        type=Path,
+        metavar="OUTPUT",
+        help="the new file: .csv, .tsv, .dat or .jsonl, perhaps with .gz, .bz2, .xz or .zst; .parquet; .npz",
     )
-    add_file_flags(command)
+    add_file_flags(command, keeps_duplicates=True)
     command.set_defaults(run=run_convert)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 
 from cymf._arrays import offers_array, type_name
-from cymf._assembly import assemble_matrix, assemble_triplets
+from cymf._assembly import assemble_columns, assemble_matrix, assemble_triplets
 from cymf._column_choice import ColumnChoice
 from cymf._ids import IdMap
 from cymf._readers import read_file
@@ -236,18 +236,20 @@ class Ratings(StoredRatings):
         encoding: str = "utf-8",
         duplicates: Duplicates = "raise",
     ) -> Ratings:
-        """Ratings from a file: delimited text, ``.npz``, Parquet or JSON, or from a folder of MovieLens or Netflix.
+        """Ratings from a file: delimited text, ``.npz``, Parquet or JSON, or from a folder of such files.
 
         Parameters
         ----------
         path : str or Path
             ``.npz``: a matrix written by `scipy.sparse.save_npz`, or plain arrays ``user``,
             ``item``, ``rating`` and perhaps ``weight`` and ``timestamp``. ``.parquet``: a table;
-            ``.json``, ``.jsonl``, ``.ndjson``, also with ``.gz``: an object a line, such as Amazon's
-            and Yelp's reviews; these need pyarrow. A folder, or ``.zip``, of MovieLens: its
+            ``.json``, ``.jsonl``, ``.ndjson``: an object a line, such as Amazon's
+            and Yelp's reviews; these need pyarrow. A folder of Parquet files, or of ``part-*`` files of text or
+            JSON, as Spark writes them. A folder, or ``.zip``, of MovieLens: its
             ratings. A file of the Netflix prize, or the folder that holds them. Everything else is
             text with one rating a line, such as CSV, TSV, and MovieLens' ``u.data``, ``ratings.csv`` and
-            ``ratings.dat``.
+            ``ratings.dat``. Text and JSON may be compressed: ``.gz``, ``.bz2``, ``.xz``, ``.zst``. All but
+            ``.npz`` is read piece by piece.
         user, item, rating : str or int, default="auto"
             Columns, by name or by position from 0. "auto": in text without header line the first
             three; otherwise the columns so named, or by a common variant such as ``userId``.
@@ -302,18 +304,7 @@ class Ratings(StoredRatings):
         if sparse.issparse(found):
             ratings = cls.from_matrix(found, duplicates=duplicates)
         else:
-            ratings = cls._of(
-                assemble_triplets(
-                    found.users,
-                    found.items,
-                    found.values,
-                    found.weights,
-                    found.timestamps,
-                    None,
-                    duplicates,
-                    keep_types=False,
-                )
-            )
+            ratings = cls._of(assemble_columns(found, None, duplicates, keep_types=False))
         _LOGGER.info("read %s: %r", path, ratings)
         return ratings
 

@@ -35,6 +35,7 @@ GUIDE = (
     "evaluation.md",
     "serving.md",
     "training-progress.md",
+    "files-and-data-sets.md",
     "command-line.md",
     "scikit-learn.md",
 )

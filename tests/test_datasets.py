@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -11,8 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cymf import DataTermsWarning, _downloads, _lastfm, _movielens, datasets
-from cymf.datasets import load_lastfm, load_movielens, make_ratings
+from cymf import DataTermsWarning, _downloads, _drawing, _lastfm, _movielens
+from cymf.datasets import (
+    GeneratedTruth,
+    load_gowalla,
+    load_lastfm,
+    load_movielens,
+    load_netflix,
+    make_ratings,
+    stream_ratings,
+)
+from cymf.ratings import Ratings
 
 
 @settings(max_examples=60, deadline=None)
@@ -48,11 +59,106 @@ def test_sizes_and_distinct_cells(n_users, n_items, fill, n_factors, exponents, 
 
 
 def test_chunks_do_not_change_which_cells_are_possible(monkeypatch):
-    monkeypatch.setattr(datasets, "_CELLS_PER_CHUNK", 50)
+    monkeypatch.setattr(_drawing, "_CELLS_PER_CHUNK", 50)
     data = make_ratings(40, 30, 700, random_state=3)
     cells = data.ratings.users.astype(np.int64) * 30 + data.ratings.items
     assert len(np.unique(cells)) == 700
     assert data.expected(data.ratings.users, data.ratings.items).shape == (700,)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n_users=st.integers(1, 30),
+    n_items=st.integers(1, 30),
+    fill=st.floats(0.0, 1.0),
+    scale=st.sampled_from([None, (1, 5)]),
+    chunk=st.sampled_from([7, 50, 1 << 20]),
+    sizes=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+)
+def test_streamed_ratings_are_those_of_make_ratings(n_users, n_items, fill, scale, chunk, sizes):
+    n_ratings = max(1, round(fill * n_users * n_items))
+    before, _drawing._CELLS_PER_CHUNK = _drawing._CELLS_PER_CHUNK, chunk
+    try:
+        arguments = {"n_factors": 3, "rating_scale": scale, "random_state": 5}
+        whole = make_ratings(n_users, n_items, n_ratings, **arguments)
+        stream = stream_ratings(n_users, n_items, n_ratings, **arguments)
+        passes = [list(stream.batches(size)) for size in sizes]
+    finally:
+        _drawing._CELLS_PER_CHUNK = before
+    assert (stream.shape, stream.n_ratings) == (whole.ratings.shape, n_ratings)
+    for field in dataclasses.fields(GeneratedTruth):
+        np.testing.assert_array_equal(getattr(stream, field.name), getattr(whole, field.name))
+    for size, batches in zip(sizes, passes, strict=True):
+        assert {len(values) for _, _, values in batches[:-1]} <= {size}
+        assert 1 <= len(batches[-1][2]) <= size
+        users, items, values = map(np.concatenate, zip(*batches, strict=True))
+        np.testing.assert_array_equal(users, whole.ratings.users)
+        np.testing.assert_array_equal(items, whole.ratings.items)
+        np.testing.assert_array_equal(values, whole.ratings.values)
+        assert (users.dtype, items.dtype, values.dtype) == (np.int64, np.int64, np.float64)
+
+
+def test_generated_ratings_are_those_of_their_triplets():
+    made = make_ratings(50, 40, 600, random_state=1).ratings
+    again = Ratings.from_triplets(made.users, made.items, made.values, shape=made.shape)
+    for name in ("users", "items", "values", "input_order", "user_ids", "item_ids", "rating_range"):
+        one, other = getattr(made, name), getattr(again, name)
+        assert getattr(one, "dtype", None) == getattr(other, "dtype", None)
+        np.testing.assert_array_equal(one, other)
+
+
+def test_known_draws_stay_the_same():
+    """The figures of documentation and tests hang on them."""
+    data = make_ratings(50, 40, 600, random_state=1)
+    assert data.ratings.items[:8].tolist() == [1, 2, 9, 10, 12, 18, 20, 21]
+    known = [3.148864432075944, 3.9700253827119663, 3.825444787430938]
+    np.testing.assert_allclose(data.ratings.values[:3], known, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["ratings.csv", "ratings.parquet", "ratings.jsonl.gz"])
+def test_streams_are_written(tmp_path, name):
+    if not name.endswith(".csv"):
+        pytest.importorskip("pyarrow")
+    stream = stream_ratings(50, 40, 600)
+    stream.to_file(tmp_path / name)
+    found = Ratings.from_file(tmp_path / name)
+    made = make_ratings(50, 40, 600).ratings
+    np.testing.assert_array_equal(found.user_ids.ids[found.users], made.users)
+    np.testing.assert_array_equal(found.item_ids.ids[found.items], made.items)
+    np.testing.assert_array_equal(found.values, made.values)
+    assert stream.noise_floor() == pytest.approx(make_ratings(50, 40, 600).noise_floor())
+
+
+_MEASURED = """
+import re, sys
+from pathlib import Path
+from cymf.datasets import stream_ratings
+
+def megabytes(name):
+    return int(re.search(name + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
+
+stream = stream_ratings(20_000, 1_000, int(sys.argv[1]))
+before = megabytes("VmRSS")
+kept = [batch for batch in stream.batches() if len(sys.argv) > 2]
+print(megabytes("VmHWM") - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_streams_take_no_memory_for_more_ratings():
+    def peak(*arguments):
+        command = [sys.executable, "-c", _MEASURED, *arguments]
+        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    few, many = peak("2500000"), peak("5000000")
+    assert many < few + 30
+    assert peak("5000000", "kept") > few + 30  # as 24 bytes each would have it
+
+
+def test_batches_hold_something():
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        stream_ratings(5, 5, 5).batches(0)
 
 
 def test_same_seed_same_ratings_other_seed_others():
@@ -130,11 +236,11 @@ def test_activity_and_popularity_fall_as_they_should():
 def test_draws_are_plackett_luce(dense, monkeypatch):
     """Two of three items: P({a, b}) = p_a p_b / (1 - p_a) + p_b p_a / (1 - p_b)."""
     if dense:
-        monkeypatch.setattr(datasets, "_REJECTION_ROUNDS", 0)
+        monkeypatch.setattr(_drawing, "_REJECTION_ROUNDS", 0)
     p = np.array([0.6, 0.3, 0.1] + [0.0] * 13) + 1e-12  # 16 items: two of them count as few
     rows = 20_000
     counts = np.full(rows, 2)
-    cells = datasets._draw_cells(counts, p, np.random.default_rng(0))
+    cells = _drawing.draw_cells(counts, p, np.random.default_rng(0))
     pairs = (cells % 16).reshape(rows, 2)
     for a, b in ((0, 1), (0, 2), (1, 2)):
         wanted = p[a] * p[b] / (1 - p[a]) + p[a] * p[b] / (1 - p[b])
@@ -314,8 +420,8 @@ def test_download_unpacks_and_checks(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(pooch.HTTPDownloader, "__call__", copy)
     home = tmp_path / "home"
-    with pytest.warns(DataTermsWarning), pytest.raises(ValueError, match="hash"):
-        # not the archive GroupLens published
+    mismatch = r"is not MovieLens 100k as it was published, whose hash"
+    with pytest.warns(DataTermsWarning), pytest.raises(ValueError, match=mismatch):
         load_movielens("100k", data_home=home, download=True)
     monkeypatch.setitem(_movielens._CHECKSUMS, "ml-100k", pooch.file_hash(str(archive)))
     with caplog.at_level("INFO", "cymf"), pytest.warns(DataTermsWarning, match="research") as said:
@@ -332,3 +438,47 @@ def test_download_without_pooch(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pooch", None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "cymf\[download\]"'):
         load_movielens("100k", data_home=tmp_path, download=True)
+
+
+def test_netflix_folder(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"no data of the Netflix prize found in .*data_home="
+    ):
+        load_netflix(data_home=tmp_path)
+    folder = tmp_path / "netflix-prize-data"
+    folder.mkdir()
+    (folder / "combined_data_1.txt").write_text("1:\n7,3,2005-09-06\n2:\n7,4,2005-09-07\n")
+    (folder / "movie_titles.csv").write_bytes(
+        "1,2003,Caf\xe9, The\n2,NULL,Second\n".encode("latin-1")
+    )
+    (folder / "probe.txt").write_text("2:\n7\n")
+    for home in (tmp_path, folder):
+        data = load_netflix(data_home=home)
+        assert (data.source, data.ratings.nnz) == (folder, 2)
+        assert data.titles == {1: "Café, The", 2: "Second"}
+        assert data.years == {1: 2003}
+        assert data.probe.tolist() == [[7, 2]]
+    (folder / "probe.txt").write_text("2:\nx\n")
+    with pytest.raises(ValueError, match=r"probe\.txt, line 2: 'x' is neither"):
+        load_netflix(data_home=folder)
+
+
+def test_gowalla(data_dir):
+    data = load_gowalla(data_home=data_dir)
+    assert data.train.shape == data.test.shape == (29_858, 40_981)
+    assert (data.train.nnz, data.test.nnz) == (810_128, 217_242)
+
+
+def test_gowalla_as_text(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"Gowalla not found in .*: put train\.txt"):
+        load_gowalla(data_home=tmp_path)
+    folder = tmp_path / "gowalla"
+    folder.mkdir()
+    (folder / "train.txt").write_text("0 2 1\n1 0\n2\n")
+    (folder / "test.txt").write_text("0 0\n1 3\n")
+    data = load_gowalla(data_home=tmp_path)
+    assert data.train.shape == data.test.shape == (2, 4)
+    assert data.train.items.tolist() == [1, 2, 0]
+    (folder / "test.txt").write_text("0 zero\n")
+    with pytest.raises(ValueError, match=r"test\.txt, line 1: expected a user and its items"):
+        load_gowalla(data_home=tmp_path)

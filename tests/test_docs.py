@@ -99,6 +99,7 @@ PAGES: dict[str, Callable[[], dict[str, object]]] = {
     "serving": nothing,
     "tables-and-ids": nothing,
     "training-progress": nothing,
+    "files-and-data-sets": nothing,
     "scikit-learn": nothing,
 }
 

@@ -11,7 +11,6 @@ import pytest
 
 import cymf
 from cymf import _netflix, _ratings_file
-from cymf.cli import main
 from cymf.ratings import Ratings
 
 
@@ -174,8 +173,15 @@ def test_other_folders_and_archives_are_refused(tmp_path):
         Ratings.from_file(tmp_path)
     with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
         archive.writestr("a.txt", "1,2,3")
+    assert rows(Ratings.from_file(tmp_path / "some.zip")) == [(1, 2, 3)]  # what else could be meant
+    with zipfile.ZipFile(tmp_path / "some.zip", "a") as archive:
+        archive.writestr("b.txt", "1,2,3")
     with pytest.raises(ValueError, match="holds none of"):
         Ratings.from_file(tmp_path / "some.zip")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("a.parquet", "PAR1")
+    with pytest.raises(ValueError, match="no single file of text or JSON: unpack it"):
+        Ratings.from_file(tmp_path / "other.zip")
 
 
 # --- written
@@ -196,11 +202,18 @@ def ratings(request):
     return Ratings.from_triplets(users, items, values)
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".npz"])
+@pytest.mark.parametrize(
+    "suffix", [".csv", ".tsv", ".parquet", ".npz", ".jsonl", ".dat", ".csv.gz", ".json.zst"]
+)
 @pytest.mark.parametrize("piece", [1, 3, 100])
 def test_what_was_written_is_read(tmp_path, monkeypatch, ratings, suffix, piece):
-    if suffix == ".parquet":
+    if suffix.startswith((".parquet", ".json")):
         pytest.importorskip("pyarrow")
+    if suffix == ".dat" and ratings.has_weights:
+        with pytest.raises(ValueError, match=r"a \.dat file has no column for weights"):
+            ratings.to_file(tmp_path / "ratings.dat")
+        assert not list(tmp_path.iterdir())
+        return
     monkeypatch.setattr(_ratings_file, "_PIECE", piece)
     path = tmp_path / f"ratings{suffix}"
     ratings.to_file(path)
@@ -236,18 +249,14 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch):
 
 
 def test_other_suffixes_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"ends in '\.xls'; expected one of \.csv, \.tsv"):
-        cymf.datasets.make_ratings(5, 5, 9).ratings.to_file(tmp_path / "ratings.xls")
+    for name, suffix in (("ratings.xls", ".xls"), ("ratings.parquet.gz", ".gz"), ("ratings", "")):
+        with pytest.raises(ValueError, match=rf"ends in '{suffix}'; expected one of \.csv, \.tsv"):
+            cymf.datasets.make_ratings(5, 5, 9).ratings.to_file(tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_converts(tmp_path, capsys):
-    source, target = tmp_path / "mv_1.txt", tmp_path / "ratings.csv"
-    source.write_text(NETFLIX)
-    assert main(["convert", str(source), str(target)]) == 0
-    assert "3 ratings written" in capsys.readouterr().out
-    assert rows(Ratings.from_file(target)) == rows(Ratings.from_file(source))
-    assert main(["convert", str(source), str(tmp_path / "ratings.xls")]) == 1
-    assert "expected one of" in capsys.readouterr().err
-    assert main(["convert", str(source), str(target), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["ratings"]["n_ratings"] == 3
+def test_equal_ratings_are_equal_bytes(tmp_path):
+    made = cymf.datasets.make_ratings(20, 10, 50).ratings
+    for name in ("a.csv.gz", "b.csv.gz"):
+        made.to_file(tmp_path / name)
+    assert (tmp_path / "a.csv.gz").read_bytes() == (tmp_path / "b.csv.gz").read_bytes()

@@ -284,14 +284,17 @@ def test_files_that_hold_no_ratings_are_refused(write, text, options, reason):
 
 def test_other_encodings(write):
     path = write("ratings.csv", "user,item,rating\nÉva,x,1\n", encoding="latin-1")
-    with pytest.raises(ValueError, match=r"ratings.csv is not utf-8 text.*encoding='latin-1'"):
+    with pytest.raises(
+        ValueError, match=r"ratings.csv is not utf-8 text \(line 2, byte 0xc9\).*encoding='latin-1'"
+    ):
         Ratings.from_file(path)
     assert rows(Ratings.from_file(path, encoding="latin-1")) == [("Éva", "x", 1.0)]
 
 
-def test_compressed_files_say_so(write):
-    with pytest.raises(ValueError, match=r"ml-latest\.zip is compressed: unpack it first"):
-        Ratings.from_file(write("ml-latest.zip", "PK"))
+@pytest.mark.parametrize("name", ["ml-latest.zip", "ratings.tar.gz", "ratings.parquet.gz", "r.7z"])
+def test_what_must_be_unpacked_first_is_said(write, name):
+    with pytest.raises(ValueError, match=rf"{name} is of a kind that is not read: unpack it first"):
+        Ratings.from_file(write(name, "PK"))
 
 
 def test_a_file_that_is_not_there(tmp_path):
