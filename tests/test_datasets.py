@@ -151,9 +151,9 @@ def test_streams_take_no_memory_for_more_ratings():
         command = [sys.executable, "-c", _MEASURED, *arguments]
         return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
-    few, many = peak("2500000"), peak("5000000")
+    few, many = peak("5000000"), peak("8000000")
     assert many < few + 30
-    assert peak("5000000", "kept") > few + 30  # as 24 bytes each would have it
+    assert peak("8000000", "kept") > few + 30  # as 24 bytes each would have it
 
 
 def test_batches_hold_something():

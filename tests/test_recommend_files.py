@@ -188,8 +188,10 @@ def test_a_full_disk(tmp_path, suffix):
         pytest.importorskip("pyarrow")
     path = tmp_path / f"all.{suffix}"
     path.write_text("what was there")
+    folder = str(pathlib.Path(__file__).parent)
     script = f"""
-import resource, signal
+import resource, signal, sys
+sys.path.append({folder!r})
 from made_up_models import made_up
 model, _ = made_up(300, 200)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -199,9 +201,8 @@ try:
 except OSError as error:
     print("said", error)
 """
-    folder = str(pathlib.Path(__file__).parent)
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert "said [Errno 27] File too large" in done.stdout
     assert path.read_text() == "what was there"

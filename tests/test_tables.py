@@ -414,7 +414,8 @@ def test_a_library_that_is_not_installed(monkeypatch, tmp_path):
     model = cymf.load(tmp_path / "model.cymf")
     assert model.recommend("a", 1)[0].tolist() == [-1]
     with pytest.raises(
-        ModuleNotFoundError, match="backend='polars' needs polars: pip install polars, or"
+        ModuleNotFoundError,
+        match="backend='polars' needs polars, which is not installed: pip install polars, or",
     ):
         model.recommend_table()
     assert len(model.recommend_table(backend="pandas", exclude_seen=False)) == 2
