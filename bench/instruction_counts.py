@@ -12,6 +12,7 @@ nothing about caches and latency; those are for bench_kernels.py.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import re
@@ -64,6 +65,8 @@ def missing() -> str:
         return "there is no `valgrind`"
     if LEVEL not in cymf._kernels.available_levels():
         return f"this processor or this build lacks the level {LEVEL}"
+    if importlib.util.find_spec("Cython") is None:
+        return "there is no Cython"
     if not _compiler_command() or shutil.which(_compiler_command()[0]) is None:
         return "there is no C compiler"
     includes = subprocess.run(

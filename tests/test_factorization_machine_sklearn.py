@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
+from every_check import by_checks_of
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import cymf
 
@@ -47,9 +45,7 @@ def scikit_learns_checks() -> pytest.MarkDecorator:
         for loss in ("squared", "logistic")
         for solver in ("mcmc", "als", "adagrad")
     ]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not inherit from .*BaseEstimator")
-        return parametrize_with_checks(estimators, expected_failed_checks=exceptions)
+    return by_checks_of(estimators, exceptions)
 
 
 @pytest.mark.filterwarnings("ignore")

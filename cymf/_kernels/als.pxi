@@ -265,9 +265,9 @@ def als_half_sweep(
     cdef const real* weight_pointer = NULL
     cdef const real* bias_pointer = NULL
     cdef real* solved_bias_pointer = NULL
-    cdef const real* fixed_pointer = &fixed[0, 0]
-    cdef const index* index_pointer = &indices[0]
-    cdef const real* value_pointer = &values[0]
+    cdef const real* fixed_pointer = &fixed[0, 0] if fixed.shape[0] and fixed.shape[1] else NULL
+    cdef const index* index_pointer = &indices[0] if indices.shape[0] else NULL
+    cdef const real* value_pointer = &values[0] if values.shape[0] else NULL
     cdef Py_ssize_t width = fixed.shape[1], chunk, n_chunks = chunks.shape[0] - 1, i, n, begin
     cdef double scale
     if weights.shape[0]:

@@ -8,7 +8,7 @@
 
 #define REAL float
 #define NAME(stem) stem##_f32
-#define EXP_BITS int32_t
+#define EXP_BITS uint32_t
 #define EXP_MANTISSA 23
 #define EXP_SHIFTER 12582912.0f /* 1.5 2^23: adding it rounds to whole numbers */
 #define EXP_LEAST -87.0f
@@ -30,7 +30,7 @@
 
 #define REAL double
 #define NAME(stem) stem##_f64
-#define EXP_BITS int64_t
+#define EXP_BITS uint64_t
 #define EXP_MANTISSA 52
 #define EXP_SHIFTER 6755399441055744.0 /* 1.5 2^52 */
 #define EXP_LEAST -708.0

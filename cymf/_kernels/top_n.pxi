@@ -215,6 +215,7 @@ def top_n_pack(
 ):
     """Quantize targets into panels."""
     cdef Py_ssize_t n_factors = factors.shape[1], position, p, l
+    cdef const real* rows = &factors[0, 0] if factors.shape[0] and n_factors else NULL
     cdef double norm
     cdef int32_t total
     cdef int8_t nothing
@@ -222,7 +223,7 @@ def top_n_pack(
         for position in range(order.shape[0]):
             p = position // CYMF_STRIP
             l = position % CYMF_STRIP
-            quantize(&factors[0, 0] + order[position] * n_factors, n_factors, CYMF_TARGET_LEVELS, 0,
+            quantize(rows + order[position] * n_factors, n_factors, CYMF_TARGET_LEVELS, 0,
                      &panels[0, 0, 0] + (p * panels.shape[1] * CYMF_STRIP + l) * 4 if n_factors else &nothing,
                      4 * CYMF_STRIP, &scale[p, l], &norm, &errors[position], &total)
             starts[p, l] = -CYMF_QUERY_SHIFT * total
@@ -298,8 +299,8 @@ cdef void search_block(
     cdef uint64_t reaching[TOP_N_TILE]
     cdef Py_ssize_t n_factors = query_factors.shape[1], width = 4 * panels.shape[1], n = targets.shape[1]
     cdef Py_ssize_t n_knots = bound.shape[1], n_active = size, kept, tile, p, strip, a, r, q, position
-    cdef const real* factors = &query_factors[0, 0] if query_factors.shape[0] else NULL
-    cdef const real* others = &target_factors[0, 0] if target_factors.shape[0] else NULL
+    cdef const real* factors = &query_factors[0, 0] if query_factors.shape[0] and query_factors.shape[1] else NULL
+    cdef const real* others = &target_factors[0, 0] if target_factors.shape[0] and target_factors.shape[1] else NULL
     cdef const int8_t* panel
     cdef int32_t total
     cdef Query* query
@@ -414,8 +415,8 @@ def top_n_listed(
 ):
     """One worker's share of a search through lists of targets: draws queries until none is left."""
     cdef Py_ssize_t n_factors = query_factors.shape[1], n = targets.shape[1], n_excluded, r, entry
-    cdef const real* factors = &query_factors[0, 0] if query_factors.shape[0] else NULL
-    cdef const real* others = &target_factors[0, 0] if target_factors.shape[0] else NULL
+    cdef const real* factors = &query_factors[0, 0] if query_factors.shape[0] and query_factors.shape[1] else NULL
+    cdef const real* others = &target_factors[0, 0] if target_factors.shape[0] and target_factors.shape[1] else NULL
     cdef const index* indices = &excluded_indices[0] if excluded_indices.shape[0] else NULL
     cdef const index* excluded
     cdef Query query
