@@ -16,7 +16,7 @@ import reference
 import cymf.kernels
 
 USER_MODULE = """
-    # cython: language_level=3, boundscheck=False
+    # cython: language_level=3, boundscheck=False, freethreading_compatible=True
     import numpy as np
     from libc.stdint cimport int32_t, uint16_t
     from cymf.kernels cimport (als_scratch_size, als_solve_row_f64, dot_f32, rank_k_update_f64,
