@@ -152,8 +152,8 @@ def test_streams_take_no_memory_for_more_ratings():
         return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     few, many = peak("2500000"), peak("5000000")
-    assert many < few + 30
-    assert peak("5000000", "kept") > few + 30  # as 24 bytes each would have it
+    assert many < few + 60  # two chunks wait at most
+    assert peak("5000000", "kept") > few + 60  # as 24 bytes each would have it
 
 
 def test_batches_hold_something():
