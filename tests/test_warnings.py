@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -80,10 +81,22 @@ def test_one_filter_is_enough_for_all_of_them(case):
         provoke()
 
 
+def an_archive(folder):
+    path = folder / "y.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("y/ratings.csv", "")
+    return path
+
+
 def test_terms_are_said_before_a_download(tmp_path, monkeypatch, capfd):
     pooch = pytest.importorskip("pooch", reason="downloads need pooch")
     fetched = []
-    monkeypatch.setattr(pooch, "retrieve", lambda url, **_: fetched.append(url))
+
+    def retrieve(url, **_):
+        fetched.append(url)
+        return an_archive(tmp_path)
+
+    monkeypatch.setattr(pooch, "retrieve", retrieve)
     archive = _downloads.Archive("Made up", "https://x/y.zip", "md5:0", "y", True, "for nobody")
     with pytest.warns(cymf.DataTermsWarning, match="Made up: for nobody") as warned:
         _downloads.fetch(archive, tmp_path)
@@ -104,6 +117,7 @@ def test_pooch_keeps_quiet(tmp_path, monkeypatch, capfd):
 
     def retrieve(*_, **__):
         logger.info("as it does, to stderr")
+        return an_archive(tmp_path)
 
     monkeypatch.setattr(pooch, "retrieve", retrieve)
     archive = _downloads.Archive("Made up", "https://x/y.zip", "md5:0", "y", True, "for nobody")

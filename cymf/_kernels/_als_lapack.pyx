@@ -131,6 +131,9 @@ def als_half_sweep(
 ):
     """One worker's share of a half-sweep, each row by LAPACK."""
     cdef bint use_bias = fixed_bias.shape[0] > 0
+    cdef const index* index_pointer = &indices[0] if indices.shape[0] else NULL
+    cdef const real* value_pointer = &values[0] if values.shape[0] else NULL
+    cdef const real* fixed_pointer = &fixed[0, 0] if fixed.shape[0] and fixed.shape[1] else NULL
     cdef const real* weight_pointer = &weights[0] if weights.shape[0] else NULL
     cdef const real* bias_pointer = &fixed_bias[0] if use_bias else NULL
     cdef Py_ssize_t width = fixed.shape[1], chunk, n_chunks = chunks.shape[0] - 1, i, n, begin
@@ -151,8 +154,8 @@ def als_half_sweep(
                     continue
                 scale = pow(<double>n, reg_exponent)
                 status[i] = lapack_solve_row(
-                    n, &indices[begin], &values[begin], weight_pointer + begin if weight_pointer != NULL else NULL,
-                    &fixed[0, 0], bias_pointer, n_factors, width, <real>mean, reg * scale, reg_bias * scale,
+                    n, index_pointer + begin, value_pointer + begin, weight_pointer + begin if weight_pointer != NULL else NULL,
+                    fixed_pointer, bias_pointer, n_factors, width, <real>mean, reg * scale, reg_bias * scale,
                     &solved[i, 0], &solved_bias[i] if use_bias else NULL, &scratch[0])
 
 
@@ -228,6 +231,9 @@ def als_minimum_norm_rows(
 ):
     """Minimum-norm solutions of the given rows, whose normal equations are singular to working precision."""
     cdef bint use_bias = fixed_bias.shape[0] > 0
+    cdef const index* index_pointer = &indices[0] if indices.shape[0] else NULL
+    cdef const real* value_pointer = &values[0] if values.shape[0] else NULL
+    cdef const real* fixed_pointer = &fixed[0, 0] if fixed.shape[0] and fixed.shape[1] else NULL
     cdef const real* weight_pointer = &weights[0] if weights.shape[0] else NULL
     cdef Py_ssize_t width = fixed.shape[1], s, i, n, begin, longest = 0
     cdef int size = <int>n_factors + use_bias, work_size, integer_size
@@ -250,8 +256,8 @@ def als_minimum_norm_rows(
             n = indptr[i + 1] - begin
             scale = pow(<double>n, reg_exponent)
             status[i] = minimum_norm_row(
-                n, &indices[begin], &values[begin], weight_pointer + begin if weight_pointer != NULL else NULL,
-                &fixed[0, 0], &fixed_bias[0] if use_bias else NULL, n_factors, width, mean,
+                n, index_pointer + begin, value_pointer + begin, weight_pointer + begin if weight_pointer != NULL else NULL,
+                fixed_pointer, &fixed_bias[0] if use_bias else NULL, n_factors, width, mean,
                 reg * scale, reg_bias * scale, &solved[i, 0], &solved_bias[i] if use_bias else NULL,
                 scratch, scratch + (longest + size) * size, scratch + (longest + size) * (size + 1),
                 scratch + (longest + size) * (size + 1) + size, work_size, integer_work)

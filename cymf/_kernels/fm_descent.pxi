@@ -227,6 +227,9 @@ def fm_block_sweep(
 ):
     """Sweep the linear terms and then each factor of a block, all its columns one after the other."""
     cdef Py_ssize_t k = theta.shape[0] - 1, n_rows = own.shape[0], width = own.shape[1], family, place, b, j, begin
+    cdef const index* row_pointer = &rows[0] if rows.shape[0] else NULL
+    cdef const real* value_pointer = &values[0] if values.shape[0] else NULL
+    cdef real* sum_pointer = &sums[0, 0] if sums.shape[0] else NULL
     cdef real change, cross
     cdef real* s
     cdef const real* gram
@@ -250,7 +253,7 @@ def fm_block_sweep(
             for j in range(first_column, end_column):
                 begin = indptr[j]
                 fm_column(
-                    indptr[j + 1] - begin, &rows[0] + begin, &values[0] + begin, &sums[0, 0], &theta[family, j],
+                    indptr[j + 1] - begin, row_pointer + begin, value_pointer + begin, sum_pointer, &theta[family, j],
                     penalty[family, j], mean[family, j] if mean.shape[0] else <real>0,
                     noise[family, j] if noise.shape[0] else <real>0, alpha)
             for b in range(n_rows):

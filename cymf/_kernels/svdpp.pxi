@@ -158,6 +158,10 @@ def svdpp_epoch(
     cdef Py_ssize_t n_batches = (n + batch - 1) // batch, task, number, place, at, stripe, s, t, begin
     cdef int64_t user
     cdef double total
+    cdef const int32_t* rated_pointer = &rated[0] if rated.shape[0] else NULL
+    cdef const int32_t* member_pointer = &members[0] if members.shape[0] else NULL
+    cdef const real* value_pointer = &values[0] if values.shape[0] else NULL
+    cdef const real* weight_pointer = &weights[0] if weights.shape[0] else NULL
     cdef real* changes_of
     cdef real shrink = <real>(1 - rate * reg), shrink_bias = <real>(1 - rate * reg_bias)
     with nogil:
@@ -177,9 +181,10 @@ def svdpp_epoch(
                     begin = rated_border[user * stripes]
                     n_ratings = rated_border[(user + 1) * stripes] - begin
                     total = svdpp_user(
-                        n_ratings, &rated[begin], &values[begin], &weights[begin] if weights.shape[0] else NULL,
+                        n_ratings, rated_pointer + begin, value_pointer + begin,
+                        weight_pointer + begin if weight_pointer != NULL else NULL,
                         turns[at], member_border[(user + 1) * stripes] - member_border[user * stripes],
-                        &members[member_border[user * stripes]], &items[0, 0], &item_bias[0], &users[user, 0],
+                        member_pointer + member_border[user * stripes], &items[0, 0], &item_bias[0], &users[user, 0],
                         &user_bias[user], &changes[kept_at[at], 0], &bias_changes[kept_at[at]], &moves[place, 0],
                         &shrinks[place], <real>mean, <real>rate, <real>reg, <real>reg_bias, width, &scratch[0])
                     squared_error[at] = total
@@ -220,6 +225,7 @@ def svdpp_whole_users(
 ):
     """One worker's share of the users' whole rows, summed as an epoch sums them."""
     cdef Py_ssize_t width = users.shape[1], chunk, u, begin
+    cdef const int32_t* member_pointer = &members[0] if members.shape[0] else NULL
     with nogil:
         while True:
             chunk = cymf_draw(&counter[0])
@@ -228,5 +234,5 @@ def svdpp_whole_users(
             for u in range(chunks[chunk], chunks[chunk + 1]):
                 begin = member_border[u * stripes]
                 memcpy(&whole[u, 0], &users[u, 0], width * sizeof(real))
-                add_implied(&whole[u, 0], member_border[(u + 1) * stripes] - begin, &members[begin], &items[0, 0],
-                            width)
+                add_implied(&whole[u, 0], member_border[(u + 1) * stripes] - begin, member_pointer + begin,
+                            &items[0, 0], width)

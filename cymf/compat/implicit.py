@@ -36,13 +36,15 @@ _INSTEAD = {
     "ranking_metrics_at_k": "implicit's takes these models too, and so does cymf.evaluation.evaluate_ranking, as pairs "
     "(model.user_factors, model.item_factors)",
     "train_test_split": "cymf.evaluation.random_split splits Ratings",
-}
+} | dict.fromkeys(
+    ("BM25Recommender", "CosineRecommender", "ItemItemRecommender", "TFIDFRecommender"),
+    "import it from implicit.nearest_neighbours",
+)
 
 
 def __getattr__(name: str) -> NoReturn:
-    if name.startswith("_"):
+    if name not in _INSTEAD:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    instead = _INSTEAD.get(name, "import other names from implicit itself")
     raise ImportError(
-        f"{__name__} has no {name}: {instead}. It has {', '.join(__all__)}", name=__name__
+        f"{__name__} has no {name}: {_INSTEAD[name]}. It has {', '.join(__all__)}", name=__name__
     )

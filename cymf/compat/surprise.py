@@ -54,8 +54,33 @@ else:
 __all__ = ["NMF", "SVD", "SVDpp"]
 
 
+_ITS_OWN = frozenset(
+    [
+        "AlgoBase",
+        "BaselineOnly",
+        "CoClustering",
+        "Dataset",
+        "KNNBaseline",
+        "KNNBasic",
+        "KNNWithMeans",
+        "KNNWithZScore",
+        "NormalPredictor",
+        "Prediction",
+        "PredictionImpossible",
+        "Reader",
+        "SlopeOne",
+        "Trainset",
+        "accuracy",
+        "dump",
+        "get_dataset_dir",
+        "model_selection",
+        "similarities",
+    ]
+)
+
+
 def __getattr__(name: str) -> NoReturn:
-    if name.startswith("_"):
+    if name not in _ITS_OWN:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     raise ImportError(
         f"{__name__} has no {name}, it has {', '.join(__all__)}; all else is Surprise's own: "
