@@ -327,7 +327,8 @@ def sgd_fill_blocks(
             first = 0
             for j in range(stripes):
                 last = taken[j]
-                take_turns(&sorted_users[0] + first, last - first, &order[0])
+                if last > first:
+                    take_turns(&sorted_users[0] + first, last - first, &order[0])
                 for s in range(last - first):
                     slot = first + order[s]
                     t = source[slot]
