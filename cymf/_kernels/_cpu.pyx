@@ -5,5 +5,5 @@ cdef extern from "cpu.h" nogil:
 
 
 def cpu_level() -> int:
-    """1: the architecture's baseline; 3: AVX2 and FMA; 4: AVX-512 F, BW, DQ and VL."""
+    """1: the architecture's baseline; 3: AVX2, FMA, BMI1 and BMI2; 4: also AVX-512 F, BW, CD, DQ and VL."""
     return cymf_cpu_level()
