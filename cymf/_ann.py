@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cymf._archive import replaceable
+from cymf._archive import replaceable, replacing
 from cymf._extras import missing
 from cymf._ranking_queries import best_items
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from cymf._state import FittedState
 
 __all__ = ["AnnIndex", "export"]
-
-_LOGGER = logging.getLogger("cymf.files")
 
 
 class AnnIndex:
@@ -97,13 +94,8 @@ def export(
     if len(known):
         # One thread: the graph, and with it the recall, is the same every time.
         index.add(known.astype(np.uint64), _items(state)[known], threads=1)
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        index.save(str(unfinished))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    _LOGGER.info("wrote %s: %d bytes", path, path.stat().st_size)
+    with replacing(path) as stream:
+        index.save(stream.name)
     made = AnnIndex(path, index)
     users = np.flatnonzero(state.user_known)
     if len(users) > n_sample:
