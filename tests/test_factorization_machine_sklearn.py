@@ -29,7 +29,7 @@ OF_DRAWS = {
     "check_sample_weight_equivalence_on_dense_data": "repeated rows have Pólya-Gamma draws of their own",
     "check_sample_weight_equivalence_on_sparse_data": "repeated rows have Pólya-Gamma draws of their own",
 }
-# The check itself, before scikit-learn 1.7: it shuffles the labels, then makes two classes of three by which comes first.
+# The check itself, before scikit-learn 1.7: it shuffles labels, then makes two classes of three by which comes first.
 OF_LABELS = {
     "check_sample_weight_equivalence_on_dense_data": "scikit-learn < 1.7 compares fits to different labels",
     "check_sample_weight_equivalence_on_sparse_data": "scikit-learn < 1.7 compares fits to different labels",
