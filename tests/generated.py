@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 
 import numpy as np
 import reference
+from hypothesis import settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 # Gathered batches hold 32 rated rows (128 in the LAPACK path), gradients take four at a time.
 ROW_LENGTHS = (0, 0, 1, 1, 2, 3, 4, 5, 8, 13, 31, 32, 33, 64, 65, 100, 128, 129, 300)
 FACTOR_COUNTS = (1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 16, 17, 24, 31, 32, 33, 40, 47, 48, 49, 64, 65, 70)
+
+
+def examples(count: int) -> settings:
+    """So many examples of a test; where processors are emulated, CYMF_FEWER_EXAMPLES divides their number."""
+    divisor = int(os.environ.get("CYMF_FEWER_EXAMPLES", "1"))
+    return settings(max_examples=max(1, count // divisor), deadline=None)
 
 
 @dataclass(frozen=True, repr=False)

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reference
-from generated import Compressed, compressed_ratings, factor_pair, penalties
-from hypothesis import given, settings
+from generated import Compressed, compressed_ratings, examples, factor_pair, penalties
+from hypothesis import given
 from hypothesis import strategies as st
 from kernel_drivers import (
     als_half_sweep,
@@ -120,7 +120,7 @@ def problems(draw: st.DrawFn, dtype: type[np.floating], positive: bool):
 @at_every_level
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_regularized_rows_solve_their_least_squares(level, dtype, data):
     ratings, model, penalty, use_bias, whole_line = data.draw(problems(dtype, positive=True))
     k = model.items.shape[1]
@@ -154,7 +154,7 @@ def test_regularized_rows_solve_their_least_squares(level, dtype, data):
 
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_well_posed_rows_are_solved_to_working_precision(dtype, data):
     """With penalty 3 n the condition is small, so the tolerance is plain."""
     ratings, model, _, use_bias, _ = data.draw(problems(dtype, positive=True))
@@ -176,7 +176,7 @@ def test_well_posed_rows_are_solved_to_working_precision(dtype, data):
 @at_every_level
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_unregularized_rows_are_solved_or_flagged(level, dtype, data):
     ratings, model, penalty, use_bias, whole_line = data.draw(problems(dtype, positive=False))
     modules, width = kernel_modules(level, model.items.shape[1], dtype, whole_line)
@@ -202,7 +202,7 @@ def test_unregularized_rows_are_solved_or_flagged(level, dtype, data):
 
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_minimum_norm_rows_are_the_shortest_least_squares_solutions(dtype, data):
     ratings, model, penalty, use_bias, _ = data.draw(problems(dtype, positive=False))
     rows = np.flatnonzero(ratings.counts)
@@ -368,7 +368,7 @@ def test_any_number_of_factors(level, dtype, k):
 @at_every_level
 @in_both_types
 @given(data=st.data(), n_threads=st.sampled_from([2, 3, 7]))
-@settings(max_examples=15, deadline=None)
+@examples(15)
 def test_threads_change_no_bit(level, dtype, data, n_threads):
     ratings, model, penalty, use_bias, whole_line = data.draw(problems(dtype, positive=True))
     modules, width = kernel_modules(level, model.items.shape[1], dtype, whole_line)
@@ -381,7 +381,7 @@ def test_threads_change_no_bit(level, dtype, data, n_threads):
 
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=20, deadline=None)
+@examples(20)
 def test_a_half_sweep_never_raises_the_objective(dtype, data):
     ratings, model, penalty, use_bias, _ = data.draw(problems(dtype, positive=True))
     kernels, width = kernels_and_width("baseline", model.items.shape[1], dtype, True)

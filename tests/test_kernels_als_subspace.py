@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference
-from generated import Compressed, compressed_ratings, factor_pair, penalties
-from hypothesis import given, settings
+from generated import Compressed, compressed_ratings, examples, factor_pair, penalties
+from hypothesis import given
 from hypothesis import strategies as st
 from kernel_drivers import (
     Guarded,
@@ -64,7 +64,7 @@ def row_problem(ratings, model, penalty, use_bias, i):
 @at_every_level
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_blocks_are_the_slow_twins(level, dtype, data):
     ratings = data.draw(compressed_ratings(dtype))
     model, use_bias = data.draw(factor_pair(ratings, dtype))
@@ -90,7 +90,7 @@ def test_blocks_are_the_slow_twins(level, dtype, data):
 @at_every_level
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_no_row_gets_worse_however_weak_the_penalty(level, dtype, data):
     ratings = data.draw(compressed_ratings(dtype))
     model, use_bias = data.draw(factor_pair(ratings, dtype))

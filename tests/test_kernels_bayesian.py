@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference_bayesian as twin
-from generated import Compressed, compressed_ratings
-from hypothesis import given, settings
+from generated import Compressed, compressed_ratings, examples
+from hypothesis import given
 from hypothesis import strategies as st
 from kernel_drivers import (
     VECTOR_BYTES,
@@ -97,7 +97,7 @@ def test_normal_numbers_are_the_twins_and_normal(level):
 @at_every_level
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_drawn_rows_are_the_slow_twins(level, dtype, data):
     case = data.draw(systems(dtype))
     ratings, fixed, offset, prior, pulls = case
@@ -181,7 +181,7 @@ def posterior_rows(level, arguments, products, streams, width, dtype, n_threads=
 @at_every_level
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_variances_and_deviations_are_the_slow_twins(level, dtype, data):
     ratings, fixed, _, base, _ = data.draw(systems(dtype))
     q = len(base)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import reference_fm
-from hypothesis import given, settings
+from generated import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from kernel_drivers import at_every_level, in_both_types
 from reference_fm import Parameters, Pull
@@ -108,7 +109,7 @@ def close(dtype, got, expected, scale=1.0):
 @at_every_level
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_scores_are_the_sum_over_all_pairs(level, dtype, data):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cymf._machine, "fm_kernels", load_level(level, "fm"))
@@ -121,7 +122,7 @@ def test_scores_are_the_sum_over_all_pairs(level, dtype, data):
 @at_every_level
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_sweeps_are_the_slow_twins(level, dtype, data):
     """Two sweeps, descent or with means and noise, weighted or not, of plain and of stacked designs."""
     case = data.draw(cases(dtype, max_rows=25))
@@ -194,7 +195,7 @@ def one_batch(case: Case, dtype, loss: str, y, *, adagrad: bool, shares, workers
 @at_every_level
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_a_batch_is_one_step_along_the_mean_gradients(level, dtype, data):
     case = data.draw(cases(dtype))
     n, d = case.dense.shape
@@ -243,7 +244,7 @@ def test_a_batch_is_one_step_along_the_mean_gradients(level, dtype, data):
 @at_every_level
 @pytest.mark.parametrize("loss", ["squared", "logistic"])
 @given(data=st.data())
-@settings(max_examples=15, deadline=None)
+@examples(15)
 def test_a_step_goes_along_the_objectives_slope(level, loss, data):
     """One batch of all rows, against central differences of the penalized loss."""
     case = data.draw(cases(np.float64, max_rows=12))
@@ -284,7 +285,7 @@ def test_a_step_goes_along_the_objectives_slope(level, loss, data):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @given(data=st.data(), n_threads=st.sampled_from([2, 3, 7]))
-@settings(max_examples=10, deadline=None)
+@examples(10)
 def test_threads_change_no_bit(dtype, data, n_threads):
     case = data.draw(cases(dtype, max_rows=200))
     n, d = case.dense.shape

@@ -5,8 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference
-from generated import FACTOR_COUNTS, Compressed, compressed_ratings, factor_pair, penalties
-from hypothesis import given, settings
+from generated import (
+    FACTOR_COUNTS,
+    Compressed,
+    compressed_ratings,
+    examples,
+    factor_pair,
+    penalties,
+)
+from hypothesis import given
 from hypothesis import strategies as st
 from kernel_drivers import (
     Pass,
@@ -92,7 +99,7 @@ def gradient_bounds(
 @at_every_level
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_gradient_is_the_slow_twins(level, dtype, data):
     ratings, model, penalty, use_bias, whole_line = data.draw(problems(dtype))
     kernels, width = kernels_and_width(level, model.users.shape[1], dtype, whole_line)
@@ -110,7 +117,7 @@ def test_gradient_is_the_slow_twins(level, dtype, data):
 @at_every_level
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_losses_are_the_slow_twins(level, dtype, data):
     """Squared errors of all three passes, and both penalties, which make the objective."""
     ratings, model, penalty, use_bias, whole_line = data.draw(problems(dtype))
@@ -145,7 +152,7 @@ def test_losses_are_the_slow_twins(level, dtype, data):
 
 @at_every_level
 @given(data=st.data())
-@settings(max_examples=30, deadline=None)
+@examples(30)
 def test_gradient_is_the_objectives_slope(level, data):
     """Along a random direction, by central differences of the kernels' own objective."""
     ratings, model, penalty, use_bias, _ = data.draw(problems(np.float64))
@@ -184,7 +191,7 @@ def test_gradient_is_the_objectives_slope(level, data):
 @at_every_level
 @in_both_types
 @given(data=st.data(), n_threads=st.sampled_from([2, 3, 7]))
-@settings(max_examples=15, deadline=None)
+@examples(15)
 def test_threads_change_no_bit(level, dtype, data, n_threads):
     ratings, model, penalty, use_bias, _ = data.draw(problems(dtype))
     kernels, width = kernels_and_width(level, model.users.shape[1], dtype, True)
@@ -204,7 +211,7 @@ def test_threads_change_no_bit(level, dtype, data, n_threads):
     use_bias=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_predictions_of_pairs(level, dtype, k, shape, n_pairs, use_bias, seed):
     """Unpadded factors; what is unknown (-1) counts as zero."""
     rng = np.random.default_rng(seed)

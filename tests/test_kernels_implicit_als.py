@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from generated import FACTOR_COUNTS, ROW_LENGTHS, Compressed, compressed_ratings
-from hypothesis import given, settings
+from generated import FACTOR_COUNTS, ROW_LENGTHS, Compressed, compressed_ratings, examples
+from hypothesis import given
 from hypothesis import strategies as st
 from kernel_drivers import Guarded, at_every_level, in_both_types, in_threads, row_chunks
 
@@ -114,7 +114,7 @@ def solution(system, ratings, i, replaces, reg):
 @at_every_level
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_exact_rows_solve_the_dense_system(level, dtype, data):
     ratings, system, replaces = data.draw(problems(dtype))
     reg = data.draw(st.sampled_from([0.1, 2.0]), label="reg")
@@ -140,7 +140,7 @@ def test_exact_rows_solve_the_dense_system(level, dtype, data):
 @in_both_types
 @pytest.mark.parametrize("method", ["cg", "blocks"])
 @given(data=st.data())
-@settings(max_examples=30, deadline=None)
+@examples(30)
 def test_inexact_rows_only_fall(level, dtype, method, data):
     """½ x'Ax − r'x never rises, and falls by something where there is something to fall."""
     ratings, system, replaces = data.draw(problems(dtype))
@@ -225,7 +225,7 @@ def test_threads_change_no_bit(level, dtype, method):
 @at_every_level
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_observed_errors_are_the_sum_over_cells(level, dtype, data):
     ratings, system, replaces = data.draw(problems(dtype))
     use_bias = data.draw(st.booleans(), label="biases")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import reference
 import reference_nonnegative as twin
-from generated import FACTOR_COUNTS, Compressed, compressed_ratings, factor_pair
-from hypothesis import given, settings
+from generated import FACTOR_COUNTS, Compressed, compressed_ratings, examples, factor_pair
+from hypothesis import given
 from hypothesis import strategies as st
 from kernel_drivers import Guarded, at_every_level, in_both_types, in_threads, padded, row_chunks
 
@@ -99,7 +99,7 @@ def row_problems(draw, dtype, signed=True):
 @at_every_level
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_passes_are_the_slow_twins(level, dtype, data):
     ratings, model, use_bias, penalty, l1 = data.draw(row_problems(dtype))
     k = model.items.shape[1]
@@ -127,7 +127,7 @@ def test_passes_are_the_slow_twins(level, dtype, data):
 
 @at_every_level
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_many_passes_lead_to_the_minimum(level, data):
     ratings, model, use_bias, penalty, l1 = data.draw(row_problems(np.float64))
     penalty = reference.Penalty(1.0, penalty.reg_bias, penalty.exponent)
@@ -144,7 +144,7 @@ def test_many_passes_lead_to_the_minimum(level, data):
 @in_both_types
 @pytest.mark.parametrize("multiplies", [False, True])
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_no_row_gets_worse_however_weak_the_penalty(level, dtype, multiplies, data):
     ratings, model, use_bias, penalty, l1 = data.draw(row_problems(dtype, signed=not multiplies))
     k = model.items.shape[1]
@@ -167,7 +167,7 @@ def test_no_row_gets_worse_however_weak_the_penalty(level, dtype, multiplies, da
 @at_every_level
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_multiplicative_updates_are_the_slow_twins(level, dtype, data):
     ratings, model, use_bias, penalty, l1 = data.draw(row_problems(dtype, signed=False))
     k = model.items.shape[1]
@@ -260,7 +260,7 @@ def shared_rows(module, products, gram, l1, start, width, passes, precision, siz
 @at_every_level
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_shared_rows_are_the_slow_twins(level, dtype, data):
     k = data.draw(st.sampled_from(FACTOR_COUNTS), label="k")
     n = data.draw(st.sampled_from([1, 2, 7, 8, 31, 32, 33, 100]), label="rows")
@@ -323,7 +323,7 @@ def test_shared_rows_reach_the_minimum(level):
 @at_every_level
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_sparse_products(level, dtype, data):
     ratings = data.draw(compressed_ratings(dtype))
     model, _ = data.draw(factor_pair(ratings, dtype))

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reference
-from generated import Compressed, compressed_ratings, factor_pair, penalties
-from hypothesis import given, settings
+from generated import Compressed, compressed_ratings, examples, factor_pair, penalties
+from hypothesis import given
 from hypothesis import strategies as st
 from kernel_drivers import at_every_level, in_both_types, kernels_and_width, unit_roundoff
 from sgd_grid import ADAGRAD, ADAGRAD_ROW, PLAIN, Blocks, Grid, epoch, fill_blocks
@@ -44,7 +44,7 @@ def epoch_order(blocks: Blocks, positions: np.ndarray, grid: Grid) -> list[int]:
 
 @at_every_level
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_every_rating_is_dealt_once_into_its_block(level, data):
     ratings, grid = data.draw(dealt_problems(np.float64))
     blocks, positions = dealt_positions(level, ratings, grid)
@@ -73,7 +73,7 @@ def test_every_rating_is_dealt_once_into_its_block(level, data):
 
 @at_every_level
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_ratings_of_eight_users_take_turns(level, data):
     ratings, grid = data.draw(dealt_problems(np.float64))
     blocks, positions = dealt_positions(level, ratings, grid)
@@ -115,7 +115,7 @@ def unit_sums(model: reference.Factors) -> reference.Factors:
 @in_both_types
 @in_every_step
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_an_epoch_is_the_slow_twin_in_the_same_order(level, dtype, step, data):
     ratings, grid = data.draw(dealt_problems(dtype))
     model, use_bias = data.draw(factor_pair(ratings, dtype))
@@ -190,7 +190,7 @@ def test_an_epoch_is_the_slow_twin_in_the_same_order(level, dtype, step, data):
 @in_both_types
 @in_every_step
 @given(data=st.data())
-@settings(max_examples=15, deadline=None)
+@examples(15)
 def test_threads_change_no_bit(level, dtype, step, data):
     ratings, grid = data.draw(dealt_problems(dtype))
     model, use_bias = data.draw(factor_pair(ratings, dtype))

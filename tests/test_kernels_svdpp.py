@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import reference_svdpp as twin
-from generated import Compressed, compressed_ratings
-from hypothesis import given, settings
+from generated import Compressed, compressed_ratings, examples
+from hypothesis import given
 from hypothesis import strategies as st
 from kernel_drivers import (
     VECTOR_BYTES,
@@ -192,7 +192,7 @@ def assert_close(after: twin.Model, expected: twin.Model, atol: float) -> None:
 @at_every_level
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_an_epoch_is_the_slow_twin(level, dtype, data):
     problem = data.draw(problems(dtype))
     rate, reg, reg_bias = 0.02, data.draw(st.sampled_from([0.0, 0.3])), 0.1
@@ -247,7 +247,7 @@ def test_a_batch_of_one_user_is_surprises_order(level):
 @at_every_level
 @in_both_types
 @given(data=st.data())
-@settings(max_examples=10, deadline=None)
+@examples(10)
 def test_the_same_bits_for_any_number_of_threads(level, dtype, data):
     problem = data.draw(problems(dtype))
     alone = epoch(level, problem, 0.02, 0.1, 0.1)
