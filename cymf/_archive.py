@@ -35,6 +35,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # no clock in the file: equal contents are equal
 _ZIP_MAGIC = b"PK\x03\x04"
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 _ZIP64_EXTRA = 20
+_LARGE = 2**30  # bytes; well below what needs that extra field
 _PADDING_ID = 0xD935  # what zipalign calls its extra field
 
 
@@ -55,10 +56,12 @@ def write_archive(
         archive.writestr(_new_member(_HEADER), text.encode())
         for name, array in contents.items():
             member = _new_member(f"{name}.npy")
-            fixed = _LOCAL_HEADER.size + len(member.filename.encode()) + 4 + _ZIP64_EXTRA
+            # Releases of Python write the extra field for large members differently: only those that need it have it.
+            large = array.nbytes > _LARGE
+            fixed = _LOCAL_HEADER.size + len(member.filename.encode()) + 4 + large * _ZIP64_EXTRA
             padding = -(stream.tell() + fixed) % _ALIGNMENT
             member.extra = struct.pack("<HH", _PADDING_ID, padding) + bytes(padding)
-            with archive.open(member, "w", force_zip64=True) as target:
+            with archive.open(member, "w", force_zip64=large) as target:
                 np.lib.format.write_array(target, array, version=(1, 0), allow_pickle=False)
 
 

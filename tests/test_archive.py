@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import threading
@@ -95,6 +96,26 @@ def test_the_same_bytes_on_every_platform(path, monkeypatch):
         patch.setattr("sys.platform", "win32")
         _archive.write_archive(path, {"n": 1.5}, arrays)
     assert path.read_bytes() == expected
+
+
+def test_the_same_bytes_by_every_release_of_python(path):
+    """They differ in the fields that zipfile writes for members of unknown or large size."""
+    arrays = {"a": np.arange(10.0), "empty": np.zeros((3, 0)), "c": np.arange(1000, dtype=np.int32)}
+    _archive.write_archive(path, {"k": 1, "reg": float("nan")}, arrays)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert digest == "533292ec5fb90c1099dcc9bd27642841d41643bd721c0bcceecae00be8b2fbbc"
+
+
+def test_members_with_the_fields_of_large_ones(path, monkeypatch):
+    monkeypatch.setattr(_archive, "_LARGE", 1000)
+    arrays = {"small": np.arange(10.0), "large": np.arange(1000.0), "small, too": np.arange(3.0)}
+    _archive.write_archive(path, {}, arrays)
+    with _archive.open_archive(path) as archive:
+        for name, array in arrays.items():
+            mapped = archive.map(name)
+            assert mapped.offset % 64 == 0
+            np.testing.assert_array_equal(mapped, array)
+            np.testing.assert_array_equal(archive.read(name), array)
 
 
 def test_missing_folder_and_folder_as_file(tmp_path):
