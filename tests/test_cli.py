@@ -178,6 +178,8 @@ def test_recommend_to_named_users(model_file, capsys):
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_recommend_to_all_users_as_a_file(model_file, tmp_path, monkeypatch, capsys, suffix):
+    if suffix == ".parquet":
+        parquet = pytest.importorskip("pyarrow.parquet")
     monkeypatch.setattr("cymf._cli_commands._USERS_PER_BLOCK", 7)
     path = tmp_path / f"best{suffix}"
     assert run("recommend", model_file, "--all-users", "-n", 3, "--output", path) == 0
@@ -187,7 +189,6 @@ def test_recommend_to_all_users_as_a_file(model_file, tmp_path, monkeypatch, cap
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
     else:
-        parquet = pytest.importorskip("pyarrow.parquet")
         rows = parquet.read_table(path).to_pylist()
     assert list(rows[0]) == ["user", "rank", "item", "score"]
     model = cymf.load(model_file)

@@ -170,6 +170,7 @@ def test_text_tables_that_are_refused(text, message, tmp_path):
 
 
 def test_parquet_tables(folder, tmp_path):
+    pytest.importorskip("pyarrow")
     pd.DataFrame({"item": ["film 1", "film 2"], "tags": [["a"], ["a", "b"]]}).to_parquet(
         tmp_path / "t.parquet"
     )
