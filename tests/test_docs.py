@@ -122,8 +122,9 @@ def logging_as_it_was():
 def test_examples_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = python_blocks(f"docs/{page}.md")
-    if any("sklearn" in block for block in blocks):
-        pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    for word, module in {"sklearn": "sklearn", "polars": "polars", ".parquet": "pyarrow"}.items():
+        if any(word in block for block in blocks):
+            pytest.importorskip(module)
     made = cymf.datasets.make_ratings(250, 300, 5000, rating_scale=(1, 5), random_state=0).ratings
     movielens = types.SimpleNamespace(ratings=made)  # as good for an example, and small
     monkeypatch.setattr(cymf.datasets, "load_movielens", lambda name: movielens)
