@@ -214,7 +214,7 @@ def test_threads_change_no_bit(level, dtype, method):
     system = System(rng, ratings, 24, dtype, True, True, True)
     module = cymf._kernels.load_level(level, "implicit")
     start = np.zeros((80, system.width), dtype)
-    setting = {"exact": 0, "cg": 2, "blocks": 8}[method]
+    setting = {"exact": 0, "cg": 2, "blocks": 64 // start.itemsize}[method]
     rows = [
         half_sweep(module, ratings, system, True, 0.5, method, setting, start, n)
         for n in (1, 2, 3, 7)
