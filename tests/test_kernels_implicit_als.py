@@ -141,7 +141,7 @@ def test_exact_rows_solve_the_dense_system(level, dtype, data):
         condition = np.linalg.cond(matrix[np.ix_(kept, kept)]) if kept.any() else 1
         eps = float(np.finfo(dtype).eps)
         cancelled = (np.abs(np.linalg.inv(matrix)) @ system.right_terms(ratings, i)).max()
-        atol = 200 * eps * condition * np.abs(expected).max() + 4 * eps * cancelled
+        atol = eps * (50 * condition * np.abs(expected).max() + cancelled)
         np.testing.assert_allclose(solved[i, : system.k], expected, rtol=0, atol=atol)
 
 
